@@ -1,0 +1,1 @@
+"""Everything SQL. Knows no torch and no Dagster."""
