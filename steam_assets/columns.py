@@ -35,7 +35,9 @@ class TextColumn:
                 "uuid and composite keys are not supported: give the table a bigint or text key."
             )
         if len(self.digest.encode()) > 63:
-            raise SteamAssetsError(f"{self}: {self.digest!r} is longer than 63 bytes; shorten the vector column's name.")
+            raise SteamAssetsError(
+                f"{self}: {self.digest!r} is longer than 63 bytes; shorten the vector column's name."
+            )
 
     @property
     def digest(self) -> str:

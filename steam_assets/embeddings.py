@@ -46,7 +46,9 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         if self.vectors.dtype != np.float32 or self.vectors.ndim != 2:
-            raise InvalidEmbeddings(f"expected a float32 matrix, found {self.vectors.dtype} of {self.vectors.ndim} axes")
+            raise InvalidEmbeddings(
+                f"expected a float32 matrix, found {self.vectors.dtype} of {self.vectors.ndim} axes"
+            )
         sizes = {len(self.ids), len(self.row_versions), len(self.source_md5), self.vectors.shape[0]}
         if len(sizes) != 1:
             raise InvalidEmbeddings(f"ids, row versions, digests and vectors differ in number: {sorted(sizes)}")

@@ -44,7 +44,9 @@ class IdRange:
     def from_key(cls, key: str, id_type: IdType) -> "IdRange":
         """The range a key names; raises BadPartitionKey for anything ``key`` does not produce."""
         if not KEY.fullmatch(key) or key.count(":") != 1:
-            raise BadPartitionKey(f"{key[:80]!r} is not a partition key; expected start:stop as `steam-assets ranges` shows.")
+            raise BadPartitionKey(
+                f"{key[:80]!r} is not a partition key; expected start:stop as `steam-assets ranges` shows."
+            )
         start, stop = (_decode_bound(bound, id_type) for bound in key.split(":"))
         found = cls(start, stop)
         if found.key != key:

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ class _Raised:
 _DONE = object()
 
 
-def prefetch(source: Iterable[T], depth: int, name: str) -> Iterator[T]:
+def prefetch(source: Iterable[T], depth: int, name: str) -> Generator[T]:
     """Yield what ``source`` yields, at most ``depth`` items ahead of the caller.
 
     An error in ``source`` is raised here, as itself, after the items before it. Closing this iterator, or dropping out

@@ -1,0 +1,332 @@
+"""The door for people: thin verbs over the functions that the assets call too, and the only place that prints."""
+
+# Heavy imports are inside the verbs, so that --help answers at once.
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from steam_assets import __version__
+from steam_assets.columns import COLUMNS, TextColumn, find_column
+from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
+from steam_assets.exits import run_and_exit
+from steam_assets.settings import integer_setting, setting
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
+
+    from steam_assets.defs.resources import GpuResource
+
+Verb = TypeVar("Verb", bound=Callable[..., object])
+
+BATCH_SIZE_HELP = "The predecessor's rows per batch; batches are measured in tokens here: N means N x 512 tokens."
+TOKENS_PER_ROW = 512
+
+
+def database_option(verb: Verb) -> Verb:
+    """--database-url, told to every process started from here."""
+
+    def name_it(context: click.Context, parameter: click.Parameter, url: str | None) -> None:
+        if url:
+            os.environ["STEAM_ASSETS_DATABASE_URL"] = url
+
+    return click.option(
+        "--database-url",
+        metavar="URL",
+        expose_value=False,
+        is_eager=True,
+        callback=name_it,
+        help="The database; else what the environment names, else the embedded one.",
+    )(verb)
+
+
+def device_options(verb: Verb) -> Verb:
+    """Where and how the model runs."""
+    for option in (
+        click.option("--batch_size", type=click.IntRange(1), metavar="N", help=BATCH_SIZE_HELP),
+        click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Padded tokens of a batch at first."),
+        click.option("--dtype", metavar="NAME", help="auto, fp32, bf16 or fp16."),
+        click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N."),
+    ):
+        verb = option(verb)
+    return verb
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+columns_argument = click.argument("columns", nargs=-1, metavar="[COLUMN]...")
+port_option = click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the web UI."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def cli() -> None:
+    """Text columns of PostgreSQL into pgvector columns you can trust, as Dagster assets on your own GPU.
+
+    Exit codes: 0 done, 1 ran but not complete, 2 wrong usage or something is not there, 70 unexpected error,
+    130 interrupted, 143 terminated.
+    """
+
+
+def main() -> None:
+    """The console script."""
+    run_and_exit(lambda: cli.main(standalone_mode=False, prog_name="steam-assets"))
+
+
+@cli.command()
+@database_option
+@click.option("--model", metavar="NAME", help="A hub id, a directory, or all-MiniLM-L6-v2. [default: BAAI/bge-m3]")
+@click.option("--adopt", is_flag=True, help="Take over vectors that are there, if encoding 200 of them again agrees.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
+@device_options
+def init(model: str | None, adopt: bool, dry_run: bool, **device: str | int | None) -> None:
+    """Create or complete the schema, and choose the model of columns that have none."""
+    from steam_assets.initialise import initialise
+    from steam_assets.store.schema import apply_schema  # noqa: F401
+    from steam_assets.targets import adopt as adopt_column
+
+    with closing(connect()) as conn:
+        done = initialise(conn, COLUMNS, model, dry_run=dry_run)
+        if dry_run:
+            click.echo(str(done.plan))
+            return
+        for line in (*done.plan.notices, *(f"{s.reason}" for s in done.plan.statements)):
+            click.echo(line)
+        for column in COLUMNS if adopt else ():
+            click.echo(str(adopt_column(conn, column, gpu(device).encoder)))
+    if not done.plan.statements:
+        click.echo("The schema is complete; nothing to do.")
+    click.echo(f"Model: {done.model_name}. Next: `steam-assets load FILES`, then `steam-assets embed`.")
+
+
+@cli.command()
+@database_option
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--as", "table", metavar="TABLE", help="The table, where the header does not tell.")
+@json_option
+def load(paths: Sequence[Path], table: str | None, as_json: bool) -> None:
+    """Load CSV or JSONL files (also .gz, folders and zips of the published package) into their tables."""
+    from steam_assets.defs.instance import open_instance
+    from steam_assets.defs.loads import load_and_report
+    from steam_assets.store.files import find_files
+    from steam_assets.terminal import load_bar, load_lines
+
+    files = find_files(paths, table)
+    with closing(connect()) as conn, open_instance() as instance, load_bar() as progress:
+        reports = load_and_report(instance, conn, files, COLUMNS, progress)
+    click.echo(json.dumps([asdict(report) for report in reports]) if as_json else load_lines(reports))
+    if any(report.rejected for report in reports):
+        sys.exit(EXIT_INCOMPLETE)
+
+
+@cli.command()
+@database_option
+@columns_argument
+@click.option("--model", metavar="NAME", help="Fill the columns with this model from now on (asks first).")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N rows.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would take: rows, tokens, time, disk.")
+@device_options
+@json_option
+def embed(
+    columns: Sequence[str],
+    model: str | None,
+    yes: bool,
+    limit: int | None,
+    dry_run: bool,
+    as_json: bool,
+    **device: str | int | None,
+) -> None:
+    """Fill the pending rows of COLUMNs (all of them by default), through the same assets as the web UI."""
+    from steam_assets.embed import embed_columns
+    from steam_assets.estimate import estimate
+    from steam_assets.store.status import column_status
+    from steam_assets.targets import check_environment_agrees, target_run
+    from steam_assets.terminal import embedding_bar, estimate_lines, status_table
+
+    chosen = [find_column(name) for name in columns] or list(COLUMNS)
+    with closing(connect()) as conn:
+        if model:
+            for column in chosen:
+                _change_model(conn, column, model, yes)
+        for column in chosen:
+            check_environment_agrees(target_run(conn, column), column)
+    if dry_run:
+        found = [estimate(connect, column, gpu(device).encoder) for column in chosen]
+        click.echo(json.dumps([asdict(e) for e in found]) if as_json else "\n".join(map(estimate_lines, found)))
+        return
+    outcome = embed_columns(chosen, connect, gpu(device), limit, embedding_bar)
+    with closing(connect()) as conn:
+        statuses = [status for column in chosen if (status := column_status(conn, column))]
+    click.echo(json.dumps([s.as_json() for s in statuses]) if as_json else status_table(statuses))
+    for error in outcome.errors:
+        click.echo(error, err=True)
+    if outcome.red_checks:
+        click.echo(f"Red checks: {', '.join(outcome.red_checks)}. The log is {outcome.log}.", err=True)
+    limit_reached = limit is not None and outcome.rows >= limit
+    if not limit_reached and (outcome.errors or outcome.red_checks):
+        sys.exit(EXIT_INCOMPLETE)
+
+
+@cli.command()
+@database_option
+@json_option
+def status(as_json: bool) -> None:
+    """Rows by state for every column, counted in SQL now."""
+    from steam_assets.store.status import column_status
+    from steam_assets.terminal import status_table
+
+    with closing(connect()) as conn:
+        statuses = [status for column in COLUMNS if (status := column_status(conn, column))]
+    if as_json:
+        click.echo(json.dumps([status.as_json() for status in statuses]))
+    elif statuses:
+        click.echo(status_table(statuses))
+    else:
+        click.echo("No column has a model yet. Run `steam-assets init`.")
+
+
+@cli.command()
+@database_option
+@click.argument("text")
+@click.option("--in", "column", metavar="COLUMN", help="Where to search; every column by default.")
+@click.option("--k", type=click.IntRange(1, 1000), default=5, show_default=True, help="Hits per column.")
+@device_options
+@json_option
+def search(text: str, column: str | None, k: int, as_json: bool, **device: str | int | None) -> None:
+    """Rows nearest in meaning to TEXT: exact cosine search with the model of the run being served."""
+    from steam_assets.search import search as search_column
+    from steam_assets.terminal import search_lines
+
+    with closing(connect()) as conn:
+        results = [
+            search_column(conn, chosen, text, k, gpu(device).encoder)
+            for chosen in ([find_column(column)] if column else COLUMNS)
+        ]
+    if as_json:
+        click.echo(json.dumps([asdict(result) for result in results]))
+    else:
+        click.echo("\n".join(f"{result.column}\n{search_lines(result)}" for result in results))
+
+
+@cli.command()
+@database_option
+@columns_argument
+@json_option
+def ranges(columns: Sequence[str], as_json: bool) -> None:
+    """The registered id ranges of each column, with their rows and what is pending."""
+    from steam_assets.defs.instance import open_instance
+    from steam_assets.defs.runs import range_statuses
+    from steam_assets.terminal import table
+
+    chosen = [find_column(name) for name in columns] or COLUMNS
+    with open_instance() as instance:
+        found = [row for column in chosen for row in range_statuses(instance, column, connect)]
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in found]))
+    else:
+        click.echo(
+            table(("column", "range", "rows", "pending"), [(r.column, r.key, r.rows, r.pending) for r in found], 2)
+        )
+
+
+@cli.command()
+@database_option
+@port_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Whom the web UI listens to; it has no login.")
+def up(port: int, host: str) -> None:
+    """Run the web UI and the daemon until Ctrl-C."""
+    from steam_assets.up import serve
+
+    serve(connect, COLUMNS, host, port, click.echo)
+
+
+@cli.command()
+@database_option
+@click.option(
+    "--data", multiple=True, type=click.Path(exists=True, path_type=Path), help="Files instead of the sample."
+)
+@click.argument("more_data", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--exit", "then_exit", is_flag=True, help="End after the searches; do not keep the web UI up.")
+@port_option
+@device_options
+def demo(
+    data: Sequence[Path], more_data: Sequence[Path], then_exit: bool, port: int, **device: str | int | None
+) -> None:
+    """Everything once: schema, sample data, every range embedded and checked, three searches, the web UI."""
+    from steam_assets.demo import run_demo
+    from steam_assets.up import serve
+
+    with ExitStack():
+        complete = run_demo(connect, [*data, *more_data], gpu(device), click.echo)
+    if not complete:
+        sys.exit(EXIT_INCOMPLETE)
+    if not then_exit:
+        serve(connect, COLUMNS, "127.0.0.1", port, click.echo)
+
+
+@cli.command()
+@database_option
+@json_option
+def doctor(as_json: bool) -> None:
+    """Whether this machine and database are fit for it, line by line, with what to do where they are not."""
+    from steam_assets.doctor import run_checks
+
+    failed = False
+    for check in run_checks():
+        failed |= check.state == "fail"
+        if as_json:
+            click.echo(json.dumps(asdict(check)))
+        else:
+            click.echo(f"{check.state:<4}  {check.name}: {check.found}" + (f"\n      {check.fix}" if check.fix else ""))
+    if failed:
+        sys.exit(EXIT_INCOMPLETE)
+
+
+def connect() -> "connection":
+    """A connection to the database that is meant."""
+    from steam_assets.store.database import connect as connect_to
+    from steam_assets.store.database import find_database
+
+    return connect_to(find_database())
+
+
+def gpu(options: dict[str, str | int | None]) -> "GpuResource":
+    """The GPU resource of the device options, and of the environment where they say nothing."""
+    from steam_assets.defs.resources import GpuResource
+
+    batch_tokens = options["batch_tokens"] or integer_setting("STEAM_ASSETS_BATCH_TOKENS")
+    if options["batch_size"]:
+        batch_tokens = int(options["batch_size"]) * TOKENS_PER_ROW
+        click.echo(f"--batch_size {options['batch_size']} is taken as --batch-tokens {batch_tokens}.", err=True)
+    return GpuResource(
+        device=str(options["device"] or setting("STEAM_ASSETS_DEVICE") or "auto"),
+        dtype=str(options["dtype"] or setting("STEAM_ASSETS_DTYPE") or "auto"),
+        batch_tokens=None if batch_tokens is None else int(batch_tokens),
+    )
+
+
+def _change_model(conn: "connection", column: TextColumn, name: str, yes: bool) -> None:
+    from steam_assets.encoder.models import find_model
+    from steam_assets.store.status import column_status
+    from steam_assets.targets import change_model
+
+    status = column_status(conn, column)
+    model = find_model(name, setting("STEAM_ASSETS_MODEL_REVISION"))
+    if status is None:
+        raise SteamAssetsError(f"{column} has no model yet. Run `steam-assets init --model {name}`.")
+    question = (
+        f"Fill {column} with {model.name} instead of {status.model_name}? {status.state.embedded:,} rows become stale, "
+        "and searches lose each of them as it is encoded anew, until all are done."
+    )
+    if not yes and not click.confirm(question):
+        raise click.Abort
+    with conn:
+        change_model(conn, column, model)

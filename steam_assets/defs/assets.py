@@ -1,0 +1,71 @@
+"""Tables and vector columns as assets. Reading, encoding and writing are elsewhere: pipeline.py and io_managers.py."""
+
+import re
+
+import dagster as dg
+
+from steam_assets.columns import TextColumn
+from steam_assets.defs.partitions import partitions_of
+from steam_assets.defs.resources import DatabaseResource, GpuResource
+from steam_assets.id_range import IdRange
+from steam_assets.pipeline import EmbeddingStream, open_stream
+
+RANGES_PER_RUN = 25
+"""A backfill's run loads the model once for this many ranges; a run that dies loses only its unfinished range."""
+
+
+class EmbeddingConfig(dg.Config):
+    """What the launchpad offers: ``limit`` ends a run after so many rows, which leaves its checks red."""
+
+    limit: int | None = None
+
+
+def table_key(column: TextColumn) -> dg.AssetKey:
+    """The asset of the column's table: ["reviews"], or ["schema", "table"] outside public."""
+    path = [column.table] if column.schema == "public" else [column.schema, column.table]
+    return dg.AssetKey(path)
+
+
+def vector_key(column: TextColumn) -> dg.AssetKey:
+    """The asset of the vector column: ["reviews", "review_embedding"]."""
+    return dg.AssetKey([*table_key(column).path, column.vector])
+
+
+def op_name(column: TextColumn) -> str:
+    """The asset key as a name that Dagster's ops and jobs may have."""
+    return re.sub(r"\W", "_", "_".join(vector_key(column).path), flags=re.ASCII)
+
+
+def build_table_asset(column: TextColumn) -> dg.AssetSpec:
+    """The table with the text, filled by `steam-assets load` or by whoever owns the database."""
+    return dg.AssetSpec(
+        key=table_key(column),
+        group_name="steam_assets",
+        kinds={"postgres"},
+        description=f"Source of {column}: text column {column.text}, key {column.id} ({column.id_type}).",
+    )
+
+
+def build_vector_asset(column: TextColumn) -> dg.AssetsDefinition:
+    """The vector column, partitioned by id range."""
+
+    @dg.asset(
+        name=column.vector,
+        key_prefix=table_key(column).path,
+        deps=[table_key(column)],
+        partitions_def=partitions_of(column),
+        backfill_policy=dg.BackfillPolicy.multi_run(RANGES_PER_RUN),
+        io_manager_key="vector_column",
+        pool="gpu",
+        group_name="steam_assets",
+        kinds={"postgres", "huggingface"},
+        metadata={"text": column.text, "preparation": column.preparation},
+        description=f"One vector per row of {column.qualified_table} with text in {column.text}.",
+    )
+    def vector_column(
+        context: dg.AssetExecutionContext, config: EmbeddingConfig, database: DatabaseResource, gpu: GpuResource
+    ) -> dg.Output[EmbeddingStream]:
+        id_ranges = [IdRange.from_key(key, column.id_type) for key in context.partition_keys]
+        return dg.Output(open_stream(column, id_ranges, gpu.encoder, database.connect, config.limit))
+
+    return vector_column

@@ -1,0 +1,94 @@
+"""Streams of embeddings into vector columns, with the metadata an operator reads. The work is pipeline.py's."""
+
+from contextlib import closing
+
+import dagster as dg
+from psycopg2.extensions import connection
+
+from steam_assets.columns import TextColumn
+from steam_assets.defs.resources import DatabaseResource, GpuResource
+from steam_assets.id_range import IdRange
+from steam_assets.pipeline import EmbeddingStream, RangeReport, fill_range
+from steam_assets.store.read import sample_rows
+from steam_assets.store.runs import run_lock
+from steam_assets.targets import follow_target
+
+GIB = 1 << 30
+
+
+class VectorColumnIOManager(dg.ConfigurableIOManager):
+    """Consumes an EmbeddingStream while it is produced; each range commits, is recorded and is materialized by itself."""
+
+    database: dg.ResourceDependency[DatabaseResource]
+    gpu: dg.ResourceDependency[GpuResource]
+
+    def handle_output(self, context: dg.OutputContext, obj: EmbeddingStream) -> None:
+        """Write every range of the stream; the first error, or Terminate, ends it after the last committed chunk."""
+        with closing(self.database.connect()) as conn:
+            run_lock(conn, context.run_id)
+            remaining = obj.limit
+            for id_range in obj.id_ranges:
+                with self.gpu.monitor(obj.encoder, context.log.info) as monitor:
+                    done = fill_range(conn, obj, id_range, monitor, context.run_id, context.log.info, remaining)
+                remaining = None if remaining is None else remaining - done.counts.handled
+                metadata = range_metadata(conn, obj, id_range, done)
+                context.step_context.add_asset_metadata(metadata, context.asset_key, id_range.key)
+                if len(obj.id_ranges) > 1:
+                    # A run that dies in the next range leaves this one green; Dagster's own event comes only at the end.
+                    context.log_event(
+                        dg.AssetMaterialization(context.asset_key, partition=id_range.key, metadata=metadata)
+                    )
+            with conn:
+                follow_target(conn, obj.column)
+
+    def load_input(self, context: dg.InputContext) -> None:
+        """Refuse: a million vectors do not belong in memory; downstream assets say ``deps=`` and use SQL."""
+        raise NotImplementedError("Vector columns are read with SQL. Use deps=, not an argument, for this asset.")
+
+
+def range_metadata(
+    conn: connection, stream: EmbeddingStream, id_range: IdRange, done: RangeReport
+) -> dict[str, dg.MetadataValue]:
+    """What an operator would ask of a range; numbers are plotted over time by the UI."""
+    counts, monitor, encoder = done.counts, done.monitor, stream.encoder
+    numbers: dict[str, float | int | None] = {
+        "rows": counts.written,
+        "rows_per_s": round(done.rows_per_s, 2),
+        "tokens": counts.tokens,
+        "tokens_per_s": round(done.tokens_per_s, 1),
+        "seconds": round(done.seconds, 3),
+        "truncated_texts": counts.truncated,
+        "quarantined_rows": counts.failed,
+        "changed_meanwhile": counts.changed,
+        "gone_meanwhile": counts.gone,
+        "cleared_blank": counts.cleared,
+        "memory_errors": done.memory_errors,
+        "batch_tokens": encoder.budget.tokens,
+        "peak_memory_gib": None if done.peak_memory_bytes is None else round(done.peak_memory_bytes / GIB, 3),
+        "cpu_percent_mean": monitor.cpu_percent_mean,
+        "gpu_util_percent_mean": monitor.gpu_util_percent_mean,
+        "gpu_util_percent_peak": monitor.gpu_util_percent_peak,
+        "gpu_memory_percent_peak": monitor.gpu_memory_percent_peak,
+        "gpu_energy_wh": monitor.gpu_energy_wh,
+    }
+    words = {
+        "model": stream.run.model_name,
+        "device": encoder.device_name,
+        "dtype": encoder.dtype,
+    }
+    return {
+        **{name: dg.MetadataValue.float(float(value)) for name, value in numbers.items() if value is not None},
+        **{name: dg.MetadataValue.text(value) for name, value in words.items()},
+        "embedding_run": dg.MetadataValue.int(stream.run.run_id),
+        "sample": sample_table(conn, stream.column, id_range),
+    }
+
+
+def sample_table(conn: connection, column: TextColumn, id_range: IdRange) -> dg.TableMetadataValue:
+    """A few embedded rows of a range, to look at."""
+    with conn:
+        rows = sample_rows(conn, column, id_range)
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord({"id": row.id, "text": row.text, "vector": row.vector}) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("id", "text", "vector")]),
+    )

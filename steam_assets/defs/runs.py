@@ -1,0 +1,174 @@
+"""Running pending ranges through Dagster in this process, as the command line and the job for everything do."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster_shared.error import SerializableErrorInfo
+from psycopg2.extensions import connection
+
+from steam_assets.columns import TextColumn
+from steam_assets.defs.assets import RANGES_PER_RUN, vector_key
+from steam_assets.defs.partitions import register_ranges
+from steam_assets.id_range import IdRange
+from steam_assets.progress import Progress, watching
+from steam_assets.store.read import has_pending
+from steam_assets.store.runs import is_run_alive, mark_lost
+from steam_assets.store.states import range_state
+from steam_assets.targets import target_run
+
+# Events go to the instance; a command's terminal belongs to its progress bar.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+COLUMN_JOB_PREFIX = "embed_"
+STARTING_S = 30.0
+"""A run is given this long from its start to taking its advisory lock; the model is not loaded before that."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """One Dagster run over neighbouring ranges: rows through the encoder, and what went wrong, red blocking checks too."""
+
+    run_id: str
+    ranges: int
+    rows: int
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RangeStatus:
+    """A registered range with its rows in the table and those of them that are pending."""
+
+    column: str
+    key: str
+    rows: int
+    pending: int
+
+
+def range_statuses(
+    instance: dg.DagsterInstance, column: TextColumn, connect: Callable[[], connection]
+) -> list[RangeStatus]:
+    """Every range of the column, new ones registered, counted in SQL now."""
+    with closing(connect()) as conn:
+        conn.autocommit = True
+        run = target_run(conn, column)
+        ranges = register_ranges(instance, conn, column)
+        states = [range_state(conn, column, run.run_id, run.dimension, id_range) for id_range in ranges]
+    return [
+        RangeStatus(str(column), id_range.key, state.total, state.pending)
+        for id_range, state in zip(ranges, states, strict=True)
+    ]
+
+
+def pending_ranges(
+    instance: dg.DagsterInstance, column: TextColumn, connect: Callable[[], connection]
+) -> tuple[list[IdRange], list[IdRange]]:
+    """All ranges of the column, new ones registered, and those of them with a row to encode or to clear."""
+    with closing(connect()) as conn:
+        conn.autocommit = True
+        run = target_run(conn, column)
+        ranges = register_ranges(instance, conn, column)
+        return ranges, [id_range for id_range in ranges if has_pending(conn, column, run.run_id, id_range)]
+
+
+def embed_column(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    column: TextColumn,
+    connect: Callable[[], connection],
+    limit: int | None = None,
+) -> Iterator[RunOutcome]:
+    """Materialize and check every range of ``column`` that has pending rows, a run for each stretch of neighbours.
+
+    With a ``limit`` each run has one range, so that none is started after so many rows.
+    """
+    ranges, pending = pending_ranges(instance, column, connect)
+    rows = 0
+    for stretch in stretches(ranges, pending, RANGES_PER_RUN if limit is None else 1):
+        remaining = None if limit is None else limit - rows
+        if remaining == 0:
+            return
+        outcome = run_ranges(instance, job, column, stretch, remaining)
+        rows += outcome.rows
+        yield outcome
+
+
+def run_ranges(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    column: TextColumn,
+    stretch: Sequence[IdRange],
+    limit: int | None = None,
+) -> RunOutcome:
+    """Materialize neighbouring ranges in one run, which the web UI shows like any other; ``limit`` stops it early."""
+    first, last = stretch[0].key, stretch[-1].key
+    single = first == last
+    rows = 0
+
+    def count(progress: Progress) -> None:
+        nonlocal rows
+        rows += progress.rows
+
+    with watching(count):
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            partition_key=first if single else None,
+            tags=None if single else {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
+            run_config={**QUIET, "ops": {"__".join(vector_key(column).path): {"config": {"limit": limit}}}},
+        )
+    failures = [event.step_failure_data.error for event in result.filter_events(lambda event: event.is_step_failure)]
+    return RunOutcome(result.run_id, len(stretch), rows, tuple(root_message(error) for error in failures if error))
+
+
+def run_checks(instance: dg.DagsterInstance, job: dg.JobDefinition) -> list[str]:
+    """Run a job of checks; return the names of the red ones."""
+    result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
+    return [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
+
+
+def root_message(error: SerializableErrorInfo) -> str:
+    """What went wrong first, without Dagster's frames around it."""
+    while error.cause is not None:
+        error = error.cause
+    return error.message.strip()
+
+
+def stretches(ranges: Sequence[IdRange], wanted: Sequence[IdRange], longest: int) -> Iterator[list[IdRange]]:
+    """Neighbouring wanted ranges together, at most ``longest``: of a b c d e, wanted a b d -> [a, b], [d]."""
+    chosen = set(wanted)
+    stretch: list[IdRange] = []
+    for id_range in ranges:
+        if stretch and (id_range not in chosen or len(stretch) == longest):
+            yield stretch
+            stretch = []
+        if id_range in chosen:
+            stretch.append(id_range)
+    if stretch:
+        yield stretch
+
+
+def fail_lost_runs(instance: dg.DagsterInstance, connect: Callable[[], connection]) -> list[str]:
+    """Mark runs failed whose process has died, and their unfinished ranges lost; return their ids.
+
+    A living run holds a session advisory lock from before its first row on; Dagster's own launcher does not notice a
+    killed process in every case.
+    """
+    with closing(connect()) as conn:
+        with conn:
+            lost = set(mark_lost(conn))
+        conn.autocommit = True
+        for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            run_id = record.dagster_run.run_id
+            if run_id in lost or (_should_be_locked(record) and not is_run_alive(conn, run_id)):
+                instance.report_run_failed(record.dagster_run, message=f"The process of run {run_id} has died.")
+                lost.add(run_id)
+    return sorted(lost)
+
+
+def _should_be_locked(record: dg.RunRecord) -> bool:
+    """The run is one of a column's job, and started long enough ago to hold its lock."""
+    started = record.start_time or record.create_timestamp.timestamp()
+    return record.dagster_run.job_name.startswith(COLUMN_JOB_PREFIX) and time.time() - started > STARTING_S

@@ -1,0 +1,89 @@
+"""Filling columns from the command line: the assets' own runs in this process, with a log file and a progress bar."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg2.extensions import connection
+
+from steam_assets.columns import TextColumn
+from steam_assets.definitions import build_definitions
+from steam_assets.defs.instance import open_instance
+from steam_assets.defs.jobs import checks_job_name, column_job_name
+from steam_assets.defs.resources import GpuResource
+from steam_assets.defs.runs import embed_column, fail_lost_runs, run_checks
+from steam_assets.progress import Progress, watching
+from steam_assets.settings import make_home
+from steam_assets.store.database import find_database
+from steam_assets.store.read import count_pending
+from steam_assets.targets import target_run
+
+logger = logging.getLogger("steam_assets")
+
+
+@dataclass(frozen=True)
+class EmbedOutcome:
+    """What a command's runs came to: rows through the encoder, errors of failed runs, red checks of whole columns."""
+
+    rows: int
+    errors: tuple[str, ...]
+    red_checks: tuple[str, ...]
+    log: Path
+
+
+def embed_columns(
+    columns: Sequence[TextColumn],
+    connect: Callable[[], connection],
+    gpu: GpuResource,
+    limit: int | None,
+    bar: Callable[[int], AbstractContextManager[None]],
+) -> EmbedOutcome:
+    """Materialize every pending range of ``columns``, then check each whole column; stop after ``limit`` rows."""
+    definitions = build_definitions(columns, gpu)
+    rows = 0
+    errors: list[str] = []
+    red_checks: list[str] = []
+
+    def count(progress: Progress) -> None:
+        nonlocal rows
+        rows += progress.rows
+
+    with log_file() as log, open_instance() as instance, watching(count):
+        logger.info("Database: %s, from %s", find_database().description, find_database().source)
+        for run_id in fail_lost_runs(instance, connect):
+            logger.info("Run %s had died; it is marked failed and its unfinished ranges lost.", run_id)
+        with bar(pending_rows(columns, connect, limit)):
+            for column in columns:
+                job = definitions.resolve_job_def(column_job_name(column))
+                remaining = None if limit is None else limit - rows
+                for outcome in embed_column(instance, job, column, connect, remaining):
+                    errors += outcome.errors
+        for column in columns:
+            red_checks += run_checks(instance, definitions.resolve_job_def(checks_job_name(column)))
+    return EmbedOutcome(rows, tuple(errors), tuple(red_checks), log)
+
+
+def pending_rows(columns: Sequence[TextColumn], connect: Callable[[], connection], limit: int | None) -> int:
+    """Rows that a command will encode."""
+    with closing(connect()) as conn:
+        conn.autocommit = True
+        rows = sum(count_pending(conn, column, target_run(conn, column).run_id)[0] for column in columns)
+    return rows if limit is None else min(rows, limit)
+
+
+@contextmanager
+def log_file() -> Iterator[Path]:
+    """A log file of its own for a command."""
+    path = make_home("logs") / f"embed-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)s] - %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield path
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,115 @@
+"""Which device and precision the model runs with, and why. Loading and running it are in transformer.py."""
+
+import logging
+import os
+import platform
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steam_assets.errors import SteamAssetsError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+DTYPES = ("fp32", "bf16", "fp16")
+
+
+class DeviceUnavailable(SteamAssetsError):
+    """A device or precision that this machine, or this build of torch, does not have."""
+
+
+def set_allocator_defaults() -> None:
+    """Choose torch's and tokenizers' defaults where the user has not; torch reads them at its first CUDA allocation."""
+    # Segments that grow instead of fragmenting: packs come in many shapes.
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    # One call tokenizes thousands of texts, in Rust threads; unset, the library warns when the process forks later.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
+def why_no_cuda() -> str | None:
+    """Why CUDA cannot be used here; None when it can, which a small computation on the device has shown."""
+    set_allocator_defaults()
+    import torch
+
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"torch {torch.__version__} is a CPU build"
+    with warnings.catch_warnings(record=True) as told:  # a driver that is too old is a warning, and then False
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+    if not available:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        masked = f"; CUDA_VISIBLE_DEVICES is {visible!r}" if visible is not None else ""
+        reasons = "; ".join(str(warning.message).partition("\n")[0] for warning in told)
+        return (reasons or "torch sees no CUDA device (no NVIDIA driver, or no device)") + masked
+    try:
+        torch.ones(2, device="cuda").sum().item()
+    except RuntimeError as error:
+        return str(error).partition("\n")[0]
+    return None
+
+
+def find_device(requested: str) -> str:
+    """The device for "auto", "cpu", "cuda" or "cuda:N", as torch names it; raises DeviceUnavailable."""
+    if requested == "cpu":
+        return "cpu"
+    if requested != "auto" and not re.fullmatch(r"cuda(:\d+)?", requested):
+        raise DeviceUnavailable(
+            f"{requested!r} is no device; expected auto, cpu, cuda or cuda:N. Correct STEAM_ASSETS_DEVICE or --device."
+        )
+    reason = why_no_cuda()
+    if requested == "auto" and reason is not None:
+        logger.info("Using the CPU: %s.", reason)
+        return "cpu"
+    if reason is not None:
+        raise DeviceUnavailable(
+            f"{requested} was asked for, but {reason}. "
+            "`steam-assets doctor` shows what is there; device `auto` or `cpu` works without CUDA."
+        )
+    import torch
+
+    index = int(requested.partition(":")[2] or torch.cuda.current_device())
+    if index >= torch.cuda.device_count():
+        raise DeviceUnavailable(
+            f"{requested} was asked for; torch sees {torch.cuda.device_count()} CUDA device(s), numbered from 0. "
+            "Choose one of them; `steam-assets doctor` lists them."
+        )
+    return f"cuda:{index}"
+
+
+def find_dtype(requested: str, device: str) -> str:
+    """The precision for "auto", "fp32", "bf16" or "fp16": auto is 16 bit on CUDA, fp32 on the CPU."""
+    if requested in DTYPES:
+        return requested
+    if requested != "auto":
+        raise DeviceUnavailable(
+            f"{requested!r} is no precision; expected auto, {', '.join(DTYPES)}. Correct STEAM_ASSETS_DTYPE or --dtype."
+        )
+    if device == "cpu":
+        return "fp32"
+    import torch
+
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def torch_dtype(dtype: str) -> "torch.dtype":
+    """The torch type of a name in DTYPES."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
+
+
+def device_name(device: str) -> str:
+    """What the device calls itself."""
+    if device == "cpu":
+        # platform.processor() is empty on most Linux systems.
+        cpuinfo = Path("/proc/cpuinfo")
+        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+        return found[1].strip() if found else platform.processor() or platform.machine()
+    import torch
+
+    return torch.cuda.get_device_name(device)

@@ -1,0 +1,73 @@
+"""How a command ends: the exit codes of errors.py for errors, Ctrl-C and SIGTERM. What went wrong is said in one message."""
+
+import contextlib
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from steam_assets.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_UNEXPECTED, EXIT_USAGE, SteamAssetsError
+from steam_assets.settings import make_home, read_dotenv
+
+
+def run_and_exit(command: Callable[[], object]) -> NoReturn:
+    """Run a command and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signals = _record_signals()
+    try:
+        read_dotenv()
+        command()
+    except SteamAssetsError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        interrupted = not isinstance(error, Exception) or isinstance(error, click.Abort)
+        if interrupted:
+            terminated = signal.SIGTERM in _received(signals)
+            click.echo("Terminated." if terminated else "Interrupted.", err=True)
+            sys.exit(EXIT_TERMINATED if terminated else EXIT_INTERRUPTED)
+        click.echo(f"Unexpected error: {type(error).__name__}: {error}. {_write_traceback()}", err=True)
+        sys.exit(EXIT_UNEXPECTED)
+    sys.exit(0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _record_signals() -> socket.socket:
+    """Have Python note each signal's number, whoever handles it: Dagster replaces the handlers while it runs steps."""
+    receiver, sender = socket.socketpair()
+    for end in (receiver, sender):
+        end.setblocking(False)
+    signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
+    return receiver
+
+
+def _received(signals: socket.socket) -> bytes:
+    try:
+        return signals.recv(1024)
+    except BlockingIOError:
+        return b""
+
+
+def _write_traceback() -> str:
+    with contextlib.suppress(SteamAssetsError, OSError):
+        path = make_home("logs") / f"error-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        path.write_text(traceback.format_exc())
+        return f"The traceback is in {path}."
+    traceback.print_exc()
+    return "Its traceback is above."

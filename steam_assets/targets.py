@@ -1,0 +1,166 @@
+"""Which model fills which column: chosen at init, changed on request, or taken over with vectors that are there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from psycopg2.extensions import connection
+
+from steam_assets.columns import TextColumn
+from steam_assets.encoder.models import DEFAULT_MODEL, Model, find_model
+from steam_assets.encoder.preparation import find_preparation
+from steam_assets.encoder.transformer import Encoder
+from steam_assets.errors import SteamAssetsError
+from steam_assets.settings import setting
+from steam_assets.store.adopt import ADOPTION_SAMPLE, adopt_vectors, count_adoptable, sample_vectors
+from steam_assets.store.read import has_pending
+from steam_assets.store.runs import EmbeddingRun, column_runs, find_or_create_run, get_run, set_serving, set_target
+from steam_assets.store.status import is_initialised
+
+ADOPTION_COSINE = 0.999
+
+
+class ModelUnavailable(SteamAssetsError):
+    """The model that a run was made with cannot be found here, or is another one by now."""
+
+
+class ModelMismatch(SteamAssetsError):
+    """The environment names one model and the database another."""
+
+
+def target_run(conn: connection, column: TextColumn) -> EmbeddingRun:
+    """The run that the column is being filled with; raises when `init` has not chosen one."""
+    target = column_runs(conn, column).target if is_initialised(conn) else None
+    if target is None:
+        raise SteamAssetsError(f"{column} has no model yet. Run `steam-assets init` to choose one.")
+    return target
+
+
+def model_for_init(conn: connection, columns: Sequence[TextColumn], asked: str | None) -> Model:
+    """The model that new columns get: ``asked``, else what the columns have, else ``STEAM_ASSETS_MODEL``, else bge-m3."""
+    present = {column: column_runs(conn, column).target for column in columns}
+    named = {column: run for column, run in present.items() if run is not None}
+    wanted = asked or setting("STEAM_ASSETS_MODEL")
+    for column, run in named.items():
+        model = model_of(run, column) if wanted is None else find_model(wanted, setting("STEAM_ASSETS_MODEL_REVISION"))
+        if model.name != run.model_name:
+            raise ModelMismatch(
+                f"{column} is filled with {run.model_name}, and {model.name} was asked for. Keep the first by unsetting "
+                f"STEAM_ASSETS_MODEL, or change it with `steam-assets embed {column} --model {model.name}`."
+            )
+        return model
+    return find_model(wanted or DEFAULT_MODEL, setting("STEAM_ASSETS_MODEL_REVISION"))
+
+
+def run_of_model(conn: connection, column: TextColumn, model: Model) -> int:
+    """The id of the run that stands for this model and the column's preparation."""
+    recipe = model.recipe(find_preparation(column.preparation))
+    return find_or_create_run(conn, model.name, model.dimension, model.normalized, recipe)
+
+
+def choose_first_model(conn: connection, column: TextColumn, model: Model) -> EmbeddingRun:
+    """Give a column without a target this model's run, to fill and to serve; one that has a target keeps it."""
+    runs = column_runs(conn, column)
+    if runs.target is not None:
+        return runs.target
+    run_id = run_of_model(conn, column, model)
+    set_target(conn, column, run_id)
+    set_serving(conn, column, run_id)
+    return get_run(conn, run_id)
+
+
+def change_model(conn: connection, column: TextColumn, model: Model) -> EmbeddingRun:
+    """Fill the column with another model from now on; searches go on reading the old run until the column is complete.
+
+    Raises SteamAssetsError when the dimension differs: such a model needs a column of its own.
+    """
+    run = target_run(conn, column)
+    if model.dimension != run.dimension:
+        raise SteamAssetsError(
+            f"{column} holds vectors of {run.dimension} numbers and {model.name} gives {model.dimension}. "
+            "Add an entry to steam_assets/columns.py with a vector column of its own for it, and run `steam-assets init`."
+        )
+    run_id = run_of_model(conn, column, model)
+    set_target(conn, column, run_id)
+    return get_run(conn, run_id)
+
+
+def follow_target(conn: connection, column: TextColumn) -> bool:
+    """Let searches read the target run once nothing is pending; say whether that changed anything."""
+    runs = column_runs(conn, column)
+    if runs.target is None or (runs.serving is not None and runs.serving.run_id == runs.target.run_id):
+        return False
+    if has_pending(conn, column, runs.target.run_id):
+        return False
+    set_serving(conn, column, runs.target.run_id)
+    return True
+
+
+def check_environment_agrees(run: EmbeddingRun, column: TextColumn) -> None:
+    """Raise when ``STEAM_ASSETS_MODEL`` names another model than the column's target."""
+    wanted = setting("STEAM_ASSETS_MODEL")
+    if wanted is not None and find_model(wanted, setting("STEAM_ASSETS_MODEL_REVISION")).name != run.model_name:
+        raise ModelMismatch(
+            f"STEAM_ASSETS_MODEL is {wanted}, and {column} is filled with {run.model_name}. Unset the variable, "
+            f"or change the column's model with `steam-assets embed {column} --model {wanted}`."
+        )
+
+
+def model_of(run: EmbeddingRun, column: TextColumn) -> Model:
+    """The model a run's vectors were made with, found by its name, or where ``STEAM_ASSETS_MODEL`` points.
+
+    A directory of weights has no address in the database, only its name and sha256, so the setting says where it is.
+    """
+    recipe = run.recipe or {}
+    revision = recipe.get("revision")
+    preparation = find_preparation(column.preparation)
+    refusals: list[str] = []
+    for name in dict.fromkeys(filter(None, (setting("STEAM_ASSETS_MODEL"), run.model_name))):
+        try:
+            hub_revision = revision if isinstance(revision, str) and not revision.startswith("sha256:") else None
+            model = find_model(name, hub_revision)
+        except SteamAssetsError as error:
+            refusals.append(str(error))
+            continue
+        found = model.recipe(preparation)
+        if model.name == run.model_name and found == recipe:
+            return model
+        differing = [key for key in sorted({*found, *recipe}) if found.get(key) != recipe.get(key)]
+        refusals.append(f"{name} is another one: its {', '.join(differing) or 'name'} differs.")
+    raise ModelUnavailable(
+        f"{column} is filled by run {run.run_id} with the model {run.model_name}, which cannot be had here: "
+        f"{' '.join(refusals)} Set STEAM_ASSETS_MODEL to its name or directory, or choose another model with "
+        f"`steam-assets embed {column} --model NAME`."
+    )
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What taking over a column's vectors came to: rows adopted, and the lowest cosine of the rows encoded again."""
+
+    rows: int
+    sampled: int
+    lowest_cosine: float | None
+    adopted: bool
+
+
+def adopt(
+    conn: connection, column: TextColumn, load: Callable[[Model], Encoder], sample: int = ADOPTION_SAMPLE
+) -> Adoption:
+    """Take over vectors that another tool wrote, if encoding a sample of their texts again gives the same vectors.
+
+    Adopted rows get the target run and the digest of their present text; vectors that differ stay as they are, stale.
+    """
+    run = target_run(conn, column)
+    rows = count_adoptable(conn, column)
+    if not rows:
+        return Adoption(0, 0, None, adopted=False)
+    texts, stored = sample_vectors(conn, column, sample)
+    conn.rollback()  # Encoding takes a while; no transaction waits for it.
+    prepare = find_preparation(column.preparation).prepare
+    encoded = load(model_of(run, column)).encode([prepare(text) for text in texts])
+    cosines = np.sum(encoded * stored, axis=1) / np.maximum(np.linalg.norm(stored, axis=1), 1e-12)
+    lowest = float(cosines.min())
+    if lowest < ADOPTION_COSINE:
+        return Adoption(rows, len(texts), lowest, adopted=False)
+    return Adoption(adopt_vectors(conn, column, run.run_id, lowest, len(texts)), len(texts), lowest, adopted=True)

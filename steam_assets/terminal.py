@@ -1,0 +1,134 @@
+"""How results look on a terminal: tables and bars as text. Printing is cli.py's."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from steam_assets.estimate import Estimate
+from steam_assets.progress import Progress, watching
+from steam_assets.search import SearchResult
+from steam_assets.store.load import LoadProgress, LoadReport
+from steam_assets.store.status import ColumnStatus
+
+BAR_WIDTH = 40
+PLAIN_EVERY_S = 10.0
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
+    """Aligned columns, the first ``left`` of them to the left."""
+    cells = [list(header), *([f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if n < left else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    )
+
+
+def status_table(statuses: Sequence[ColumnStatus]) -> str:
+    """One line per column: rows by state, and coverage."""
+    header = ("column", "model", "run", "d", "total", "blank", "failed", "embedded", "stale", "missing", "coverage")
+    rows = [
+        (
+            *(s.column, s.model_name, s.target_run_id, str(s.dimension)),
+            *(s.state.total, s.state.blank, s.state.failed, s.state.embedded, s.state.stale, s.state.missing),
+            percent(s.state.coverage),
+        )
+        for s in statuses
+    ]
+    return table(header, rows, left=2)
+
+
+def percent(share: float) -> str:
+    """A share in percent that says 100 only when it is: 0.99999 -> 99.99 %."""
+    return "100 %" if share == 1 else f"{int(10_000 * share) / 100:.2f} %"
+
+
+def load_lines(reports: Sequence[LoadReport]) -> str:
+    """What became of each file's rows, and what a person should know about them."""
+    header = ("file", "table", "read", "inserted", "updated", "unchanged", "repeated", "rejected")
+    rows = [(r.file, r.table, r.read, r.inserted, r.updated, r.unchanged, r.repeated, r.rejected) for r in reports]
+    notes = [
+        f"{report.file}: {note}"
+        for report in reports
+        for note in (
+            *report.warnings,
+            *([f"columns ignored: {', '.join(report.ignored_columns)}"] if report.ignored_columns else []),
+            *([f"rejected rows are in {report.rejects_file}"] if report.rejects_file else []),
+        )
+    ]
+    return "\n".join([table(header, rows, left=2), *notes])
+
+
+def search_lines(result: SearchResult) -> str:
+    """Hits with their similarity, nearest first, and what the search did not see."""
+    lines = [f"  {hit.cosine:.3f}  {hit.id:>12}  {hit.text}" for hit in result.hits] or ["  nothing is embedded yet"]
+    if result.left_out:
+        lines.append(f"  ({result.left_out:,} rows have vectors of another run and were left out)")
+    return "\n".join(lines)
+
+
+def estimate_lines(found: Estimate) -> str:
+    """Rows, tokens with their histogram, time and disk."""
+    most = max(found.histogram.values(), default=1)
+    bars = [
+        f"  <= {tokens:>6,} tokens {texts:>10,}  {'#' * max(1, BAR_WIDTH * texts // most)}"
+        for tokens, texts in found.histogram.items()
+    ]
+    return "\n".join(
+        [
+            f"{found.column} with {found.model_name}: {found.rows:,} rows to encode, {found.tokens:,} tokens, "
+            f"{found.truncated:,} texts truncated",
+            *bars,
+            f"  {duration(found.seconds_low)} to {duration(found.seconds_high)} on this device, "
+            f"{found.disk_bytes / 1e6:,.1f} MB of disk",
+        ]
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 5400 -> 1.5 h."""
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+@contextmanager
+def embedding_bar(rows: int) -> Iterator[None]:
+    """A bar with the monitor's numbers while rows are written, on a terminal; a plain line now and then elsewhere."""
+    from tqdm import tqdm
+
+    with tqdm(total=rows, unit=" rows", desc="Embedding", disable=None, dynamic_ncols=True) as bar:
+
+        def on_progress(progress: Progress) -> None:
+            bar.set_description_str(progress.column, refresh=False)
+            bar.set_postfix_str(progress.stats, refresh=False)
+            bar.update(progress.rows)
+
+        with watching(on_progress):
+            yield
+
+
+@contextmanager
+def load_bar() -> Iterator[Callable[[LoadProgress], None]]:
+    """A bar per file on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    bars: dict[str, tqdm] = {}  # type: ignore[type-arg]
+
+    def on_progress(progress: LoadProgress) -> None:
+        bar = bars.get(progress.file)
+        if bar is None:
+            bar = bars[progress.file] = tqdm(unit=" rows", desc=progress.file, disable=None, dynamic_ncols=True)
+        bar.total = progress.total
+        bar.update(progress.rows - bar.n)
+
+    try:
+        yield on_progress
+    finally:
+        for bar in bars.values():
+            bar.close()
+        sys.stderr.flush()

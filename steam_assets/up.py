@@ -1,0 +1,162 @@
+"""The web UI and the daemon as children of this process: started, watched, and stopped together."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from psycopg2.extensions import connection
+
+from steam_assets.columns import TextColumn
+from steam_assets.defs.instance import configuration, open_instance
+from steam_assets.defs.partitions import register_ranges
+from steam_assets.defs.runs import fail_lost_runs
+from steam_assets.errors import SteamAssetsError
+from steam_assets.settings import make_home
+from steam_assets.store.status import column_status
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 3000
+READY_S = 120.0
+STOP_S = 15.0
+POLL_S = 0.25
+PR_SET_PDEATHSIG = 1
+
+
+class PortBusy(SteamAssetsError):
+    """Something else listens on the port."""
+
+
+class ServerStopped(SteamAssetsError):
+    """A server ended by itself."""
+
+    exit_code = 70
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise PortBusy when the port cannot be listened on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the server does: a port of a connection that has just ended is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortBusy(
+                f"Port {port} on {host} cannot be used ({error.strerror}): another program listens there, perhaps another "
+                f"`steam-assets up`. Stop it, or choose another port with --port {port + 1}."
+            ) from None
+
+
+@contextmanager
+def servers(workspace: Path, host: str, port: int, log: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run `dagster-webserver` and `dagster-daemon` until the block ends, then stop them and all they started.
+
+    Both write to ``log``. They get SIGTERM as well when this process dies without a chance to say so.
+    """
+    check_port(host, port)
+    with log.open("ab") as output:
+        webserver = ["dagster_webserver", "-w", str(workspace), "-h", host, "-p", str(port)]
+        daemon = ["dagster._daemon", "run", "-w", str(workspace)]
+        children: list[subprocess.Popen[bytes]] = []
+        try:
+            for module in (webserver, daemon):
+                children.append(_start([sys.executable, "-m", *module], output))  # noqa: PERF401  (stopped if the next fails)
+            yield children
+        finally:
+            stop(children)
+
+
+def wait_until_ready(children: list[subprocess.Popen[bytes]], url: str, log: Path) -> None:
+    """Return when the web UI answers; raise ServerStopped when a server ends before that, or none answers in time."""
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        check_running(children, log)
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/server_info", timeout=2):  # noqa: S310
+            return
+        time.sleep(POLL_S)
+    raise ServerStopped(f"The web UI did not answer at {url} within {READY_S:.0f} s. Its log is {log}.")
+
+
+def watch(children: list[subprocess.Popen[bytes]], log: Path) -> None:
+    """Wait for ever; raise ServerStopped when a server ends by itself."""
+    while True:
+        check_running(children, log)
+        time.sleep(POLL_S)
+
+
+def check_running(children: list[subprocess.Popen[bytes]], log: Path) -> None:
+    """Raise ServerStopped, with the end of the log, when a server is not running."""
+    for child in children:
+        if child.poll() is not None:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise ServerStopped(
+                f"A server ended by itself with exit code {child.returncode}. The end of {log}:\n{tail}"
+            )
+
+
+def stop(children: list[subprocess.Popen[bytes]]) -> None:
+    """End the children and the processes they started: SIGTERM, and SIGKILL for what is left after a while."""
+    for child in children:
+        _signal_group(child, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.0, deadline - time.monotonic()))
+        # Code servers and run workers are in the child's group and end with it.
+        _signal_group(child, signal.SIGKILL)
+        child.wait()
+
+
+def _start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        # A group of its own: Ctrl-C reaches this process, which then stops the group in order.
+        start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+    )
+
+
+def _end_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, and undo an ignored SIGINT, which Dagster would take for SIGTERM's."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+def serve(
+    connect: Callable[[], connection], columns: Sequence[TextColumn], host: str, port: int, say: Callable[[str], None]
+) -> None:
+    """Run the web UI and the daemon on this home's database until Ctrl-C or SIGTERM."""
+    check_port(host, port)
+    with open_instance() as instance:
+        for run_id in fail_lost_runs(instance, connect):
+            say(f"Run {run_id} had died; it is marked failed.")
+        with closing(connect()) as conn:
+            for column in columns:
+                if column_status(conn, column) is None:
+                    say(f"{column} has no model yet. Run `steam-assets init`.")
+                else:
+                    register_ranges(instance, conn, column)
+    log = make_home("logs") / "up.log"
+    url = f"http://{host}:{port}"
+    with servers(configuration("workspace.yaml"), host, port, log) as children:
+        wait_until_ready(children, url, log)
+        say(f"The web UI is at {url} - Ctrl-C stops it. Its log is {log}.")
+        watch(children, log)

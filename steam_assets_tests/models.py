@@ -1,0 +1,90 @@
+"""Models for the tests: the packaged MiniLM, and a small random one with the shape of bge-m3. List it in pytest_plugins."""
+
+from pathlib import Path
+
+import pytest
+
+from steam_assets.encoder.models import DEMO_MODEL, Model, find_model
+from steam_assets.encoder.transformer import Encoder, load_encoder
+
+WORDS = (
+    "a the of and cozy farm game with friends dragon sword puzzle story world build craft survive explore space ship"
+)
+SCRIPTS = (
+    "日本語のレビューです面白いゲーム",
+    "отличная игра про космос и ферму",
+    "العبة رائعة جدا",
+    "최고의 게임입니다",
+    "🎮🔥👍🏽",
+)
+SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
+
+
+def build_bge_shaped_model(directory: Path) -> Path:
+    """A random XLM-RoBERTa with bge-m3's dimension, pooling, normalisation and 8,192 tokens, but two layers; saved."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=1000, special_tokens=SPECIAL_TOKENS, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator([WORDS, *SCRIPTS] * 20, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=8192,
+        **{"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"},
+        **{"pad_token": "<pad>", "unk_token": "<unk>"},
+    )
+    torch.manual_seed(0)
+    transformer = XLMRobertaModel(
+        XLMRobertaConfig(
+            vocab_size=1024,
+            hidden_size=1024,
+            num_hidden_layers=2,
+            num_attention_heads=16,
+            intermediate_size=4096,
+            max_position_embeddings=8194,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+        )
+    )
+    parts = directory / "transformer"
+    transformer.save_pretrained(parts)
+    fast.save_pretrained(parts)
+    modules = [Transformer(str(parts)), Pooling(1024, pooling_mode="cls"), Normalize()]
+    saved = directory / "bge-shaped"
+    SentenceTransformer(modules=modules, device="cpu").save(str(saved))
+    return saved
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Model:
+    """The packaged all-MiniLM-L6-v2."""
+    return find_model(DEMO_MODEL)
+
+
+@pytest.fixture(scope="session")
+def minilm_encoder(minilm: Model) -> Encoder:
+    """The packaged model loaded on the CPU, shared; do not change its budget."""
+    return load_encoder(minilm, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def bge_shaped(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The random model of bge-m3's shape."""
+    return find_model(str(build_bge_shaped_model(tmp_path_factory.mktemp("models"))))

@@ -1,0 +1,343 @@
+"""The embedded server: one for all processes of a home, by socket only, alive after every kind of death around it."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from steam_assets.errors import SteamAssetsError
+from steam_assets.store import embedded
+from steam_assets.store.embedded import EmbeddedServer
+from steam_assets_tests.databases import leave, wait_until
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has PostgreSQL run by another user")
+
+CLIENT = """
+import sys
+from pathlib import Path
+from steam_assets.store import embedded
+server = embedded.start(Path(sys.argv[1]))
+print(server.dsn("postgres"), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def directory(home: Path) -> Path:
+    """Where a server of the test's own may live; the fixture `home` stops it."""
+    return home / "postgres"
+
+
+@contextmanager
+def other_process(directory: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another client of the server of ``directory``; ends when told by a line, or at the end of the block."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("host=")
+            yield process
+        finally:
+            process.kill()
+
+
+def postmaster_pid(directory: Path) -> int:
+    return int((directory / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def is_stopped(directory: Path) -> bool:
+    return not (directory / "data" / "postmaster.pid").exists()
+
+
+def ask(server: EmbeddedServer, question: str) -> object:
+    with closing(psycopg2.connect(server.dsn("postgres"))) as conn, conn.cursor() as cursor:
+        cursor.execute(question)
+        return (cursor.fetchone() or (None,))[0]
+
+
+def write_down(server: EmbeddedServer) -> None:
+    with closing(psycopg2.connect(server.dsn("postgres"))) as conn, conn, conn.cursor() as cursor:
+        cursor.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+
+
+def test_starting_twice_gives_the_same_server(directory: Path) -> None:
+    """A process that asks again gets what it has, at once."""
+    first = embedded.start(directory)
+    pid = postmaster_pid(directory)
+    began = time.monotonic()
+    assert embedded.start(directory) == first
+    assert time.monotonic() - began < 1
+    assert postmaster_pid(directory) == pid
+
+
+def test_it_listens_on_a_socket_only_its_owner_reaches(directory: Path) -> None:
+    """No TCP port is opened, and other users of the machine cannot come in."""
+    server = embedded.start(directory)
+    assert ask(server, "SHOW listen_addresses") == ""
+    assert not [c for c in psutil.Process(postmaster_pid(directory)).net_connections("inet") if c.status == "LISTEN"]
+    assert stat.S_IMODE(server.socket.stat().st_mode) == 0o700
+
+
+def test_text_orders_and_classifies_alike_on_every_machine(directory: Path) -> None:
+    """The collation is code points, and white space is Unicode's, whatever the locales of the machine."""
+    server = embedded.start(directory)
+    assert ask(server, "SELECT 'Z' < 'a' AND 'z' < 'ä'") is True
+    assert ask(server, r"SELECT U&'\3000' ~ '^\s+$'") is True
+    assert ask(server, "SHOW server_encoding") == "UTF8"
+    assert ask(server, "SHOW max_wal_size") == "1GB"
+
+
+def test_it_says_nothing_on_the_terminal(directory: Path) -> None:
+    """Starting prints nothing; what the server says is in its log."""
+    with other_process(directory) as client:
+        out, err = client.communicate("\n")
+        assert (out, err) == ("", "")
+    assert "ready to accept connections" in (directory / "data" / "server.log").read_text()
+
+
+def test_it_outlives_all_clients_but_the_last(directory: Path) -> None:
+    """The one who started it may leave; it stops when nobody is left, and what was written stays."""
+    with other_process(directory) as first, other_process(directory) as second:
+        first.communicate("\n")
+        pid = postmaster_pid(directory)
+        server = embedded.start(directory)
+        write_down(server)
+        embedded.leave(directory)
+        assert postmaster_pid(directory) == pid
+        second.communicate("\n")
+        wait_until(lambda: is_stopped(directory), "the server stops")
+    assert ask(embedded.start(directory), "SELECT answer FROM kept") == 42
+
+
+def test_a_killed_client_does_not_keep_it_alive(directory: Path) -> None:
+    """A client that dies by SIGKILL has left, though it could not say so: the server stops."""
+    with other_process(directory) as client:
+        client.kill()
+        client.wait()
+        wait_until(lambda: is_stopped(directory), "the server stops")
+
+
+def test_a_killed_watcher_is_replaced(directory: Path) -> None:
+    """The process that stops the server may die too: the next client starts another."""
+
+    def watchers() -> list[psutil.Process]:
+        found = [p for p in psutil.process_iter(["cmdline"]) if str(directory / "clients") in (p.info["cmdline"] or [])]
+        return [p for p in found if p.status() != psutil.STATUS_ZOMBIE]
+
+    embedded.start(directory)
+    wait_until(lambda: len(watchers()) == 1, "one watcher is there")
+    watchers()[0].kill()
+    wait_until(lambda: not watchers(), "the watcher is dead")
+    with other_process(directory) as client:
+        client.kill()
+    leave(directory)
+    assert is_stopped(directory)
+
+
+def test_a_killed_server_is_started_again(directory: Path) -> None:
+    """After SIGKILL of the server its pid may still be a zombie's; the next start answers, with what was committed."""
+    server = embedded.start(directory)
+    write_down(server)
+    os.kill(postmaster_pid(directory), signal.SIGKILL)
+    assert ask(embedded.start(directory), "SELECT answer FROM kept") == 42
+
+
+@pytest.mark.parametrize("stranger", ["zombie", "sleeper", "nobody", "nonsense", "nothing"])
+def test_a_pid_that_is_not_the_servers_is_not_trusted(directory: Path, stranger: str) -> None:
+    """postmaster.pid of a crash may name a zombie, another program, nobody, or be cut short: the server starts."""
+    embedded.start(directory)
+    lines = (directory / "data" / "postmaster.pid").read_text().splitlines()
+    leave(directory)
+    with subprocess.Popen(["sleep", "0" if stranger == "zombie" else "60"]) as process:
+        if stranger == "zombie":
+            wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, "it is a zombie")
+        pid = {"nobody": embedded.NO_PROCESS, "nonsense": "x"}.get(stranger, str(process.pid))
+        text = "" if stranger == "nothing" else "\n".join([pid, *lines[1:], ""])
+        (directory / "data" / "postmaster.pid").write_text(text)
+        try:
+            assert ask(embedded.start(directory), "SELECT 1") == 1
+        finally:
+            process.kill()
+
+
+def test_backends_that_outlive_a_killed_server_are_waited_for(directory: Path) -> None:
+    """Two servers never write the same data: the new one waits until the old one's last backend has gone."""
+    server = embedded.start(directory)
+    conn = psycopg2.connect(server.dsn("postgres"))
+    # Computing, so that it does not look whether its postmaster is alive.
+    busy = "DO $$ BEGIN WHILE clock_timestamp() < %s::timestamptz LOOP END LOOP; END $$"
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp() + interval '3 s'")
+        (until,) = cursor.fetchone() or (None,)
+
+    def compute() -> None:
+        with pytest.raises(psycopg2.Error), conn.cursor() as cursor:
+            cursor.execute(busy, (until,))
+            cursor.execute("SELECT 1")
+
+    worker = threading.Thread(target=compute)
+    worker.start()
+    time.sleep(0.3)
+    os.kill(postmaster_pid(directory), signal.SIGKILL)
+    began = time.monotonic()
+    assert ask(embedded.start(directory), "SELECT 1") == 1
+    assert time.monotonic() - began > 1.5
+    worker.join()
+    conn.close()
+
+
+def test_a_slow_start_is_waited_for(directory: Path) -> None:
+    """A server that is there but does not answer yet, as in recovery, is not given up and not started twice."""
+    embedded.start(directory)
+    pid = postmaster_pid(directory)
+    os.kill(pid, signal.SIGSTOP)
+    waker = threading.Timer(8.0, os.kill, (pid, signal.SIGCONT))
+    waker.start()
+    began = time.monotonic()
+    assert ask(embedded.start(directory), "SELECT 1") == 1
+    assert time.monotonic() - began > 6
+    assert postmaster_pid(directory) == pid
+    waker.join()
+
+
+def test_processes_that_start_at_once_share_one_server(directory: Path) -> None:
+    """Five processes that find nothing make one cluster and one server between them."""
+    command = [sys.executable, "-c", CLIENT, str(directory)]
+    clients = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    addresses = set()
+    for client in clients:
+        assert client.stdout is not None
+        addresses.add(client.stdout.readline())
+    assert len(addresses) == 1
+    log = (directory / "data" / "server.log").read_text()
+    assert log.count("database system is ready to accept connections") == 1
+    for client in clients:
+        client.communicate("\n")
+        assert client.returncode == 0
+    wait_until(lambda: is_stopped(directory), "the server stops")
+
+
+def test_an_interrupted_initdb_leaves_nothing_half_made(directory: Path) -> None:
+    """What a killed first start left is thrown away, and the next one begins anew."""
+    (directory / "data.unfinished" / "base").mkdir(parents=True)
+    (directory / "data.unfinished" / "PG_VERSION").write_text("18\n")
+    assert ask(embedded.start(directory), "SELECT 1") == 1
+
+
+def test_data_that_are_not_ours_are_left_alone(directory: Path) -> None:
+    """A directory with other files in it is not made into a cluster; the error names it."""
+    (directory / "data").mkdir(parents=True)
+    (directory / "data" / "thesis.txt").write_text("irreplaceable")
+    with pytest.raises(SteamAssetsError, match="data"):
+        embedded.start(directory)
+    assert (directory / "data" / "thesis.txt").read_text() == "irreplaceable"
+
+
+def test_data_of_another_version_are_named(directory: Path) -> None:
+    """A cluster of another PostgreSQL is refused by its version, not by a failing start."""
+    embedded.start(directory)
+    leave(directory)
+    (directory / "data" / "PG_VERSION").write_text("16\n")
+    with pytest.raises(SteamAssetsError, match="made by PostgreSQL 16"):
+        embedded.start(directory)
+
+
+def test_a_server_that_cannot_start_says_why(directory: Path) -> None:
+    """The end of the server's log is in the error, at once."""
+    embedded.start(directory)
+    leave(directory)
+    with (directory / "data" / "postgresql.conf").open("a") as conf:
+        conf.write("\nshared_buffers = 'very much'\n")
+    began = time.monotonic()
+    with pytest.raises(SteamAssetsError, match="shared_buffers"):
+        embedded.start(directory)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("name", ["x" * 120, "with, comma", "with space", "quote's", "größe"])
+def test_any_path_will_do(home: Path, name: str) -> None:
+    """A path too long for a socket, or with characters that libpq splits, still gives a server."""
+    directory = home / name
+    server = embedded.start(directory)
+    assert ask(server, "SELECT 1") == 1
+    assert len(bytes(server.socket / ".s.PGSQL.5432")) < 104
+    leave(directory)
+    if server.socket != server.data:
+        assert stat.S_IMODE(server.socket.stat().st_mode) == 0o700
+        server.socket.rmdir()
+
+
+def test_a_place_that_cannot_be_written_is_named(home: Path) -> None:
+    """A file where the directory should be: one message with the path and the way out."""
+    (home / "file").write_text("")
+    with pytest.raises(SteamAssetsError, match=r"home_\d+/file.*STEAM_ASSETS_HOME"):
+        embedded.start(home / "file" / "postgres")
+
+
+def test_a_deleted_home_begins_empty_and_stops_nobody_else(directory: Path) -> None:
+    """After rm -rf of a home in use the next start makes a new server, which the old one's watcher leaves alone."""
+    with other_process(directory) as old:
+        # Again while the server adds files to it.
+        wait_until(lambda: subprocess.run(["rm", "-rf", directory], check=False).returncode == 0, "it is deleted")
+        with other_process(directory) as new:
+            pid = postmaster_pid(directory)
+            old.kill()
+            old.wait()
+            time.sleep(0.5)
+            assert postmaster_pid(directory) == pid
+            assert ask(embedded.start(directory), "SELECT count(*) FROM pg_tables WHERE tablename = 'kept'") == 0
+            new.communicate("\n")
+        leave(directory)
+
+
+@as_root
+def test_root_opens_no_directory_of_its_own(home: Path) -> None:
+    """A home that only root may enter stays closed; the data are where the server's user can reach them, by a link."""
+    private = home / "private"
+    private.mkdir(mode=0o700)
+    directory = private / "postgres"
+    server = embedded.start(directory)
+    try:
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        assert (directory / "data").is_symlink()
+        assert server.data.is_relative_to("/var/lib/steam_assets")
+        write_down(server)
+        leave(directory)
+        assert ask(embedded.start(directory), "SELECT answer FROM kept") == 42
+        leave(directory)
+    finally:
+        subprocess.run(["rm", "-rf", server.data.parent], check=True)
+
+
+@as_root
+def test_root_serves_data_as_the_user_they_belong_to(directory: Path) -> None:
+    """Root does not take another user's data over: their server would lose its own files."""
+    server = embedded.start(directory)
+    owner = server.data.stat().st_uid
+    assert owner != 0
+    leave(directory)
+    subprocess.run(["chown", "-R", "65534:65534", server.data], check=True)
+    assert ask(embedded.start(directory), "SELECT 1") == 1
+    assert psutil.Process(postmaster_pid(directory)).uids().real == 65534
+
+
+def test_libpqs_variables_do_not_matter(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PGPORT and PGUSER of the environment do not get in the way, neither of the server nor of its clients."""
+    monkeypatch.setenv("PGPORT", "6000")
+    monkeypatch.setenv("PGUSER", "somebody")
+    assert ask(embedded.start(directory), "SELECT current_user::text") == "postgres"

@@ -1,0 +1,71 @@
+"""Telling errors that a smaller batch avoids from those that it would only hide."""
+
+import pytest
+
+from steam_assets.encoder.memory import is_out_of_memory, peak_memory_bytes
+
+ADVICE = (
+    "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
+    "incorrect.\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+)
+OUT_OF_MEMORY = [
+    "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 15.77 GiB",
+    "CUDA error: out of memory" + ADVICE,
+    "HIP out of memory. Tried to allocate 20.00 MiB",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
+    "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.",
+    "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.",
+]
+NOT_MEMORY = [
+    "CUDA error: device-side assert triggered" + ADVICE,
+    "CUDA error: an illegal memory access was encountered" + ADVICE,
+    "CUDA error: unspecified launch failure" + ADVICE,
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+    "mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)",
+    "index out of range in self",
+]
+
+
+@pytest.mark.parametrize("message", OUT_OF_MEMORY)
+def test_every_form_of_memory_error_is_recognised(message: str) -> None:
+    """The allocators, the libraries and the driver each say it in their own way."""
+    assert is_out_of_memory(RuntimeError(message))
+
+
+@pytest.mark.parametrize("message", NOT_MEMORY)
+def test_other_errors_are_not_taken_for_memory_errors(message: str) -> None:
+    """A poisoned context or a wrong shape must stop the run, though torch's advice speaks of memory or assertions."""
+    assert not is_out_of_memory(RuntimeError(message))
+
+
+def test_torchs_own_classes_are_recognised() -> None:
+    """OutOfMemoryError is known without its message, AcceleratorError only by what it says."""
+    import torch
+
+    assert is_out_of_memory(torch.OutOfMemoryError())
+    assert is_out_of_memory(torch.AcceleratorError("CUDA error: out of memory" + ADVICE))
+    assert not is_out_of_memory(torch.AcceleratorError("CUDA error: device-side assert triggered" + ADVICE))
+
+
+def test_a_real_allocation_failure_is_recognised() -> None:
+    """The CPU allocator's words, from torch itself."""
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55, dtype=torch.float32)
+    assert is_out_of_memory(caught.value)
+
+
+def test_pythons_own_memory_error_counts_and_other_errors_with_such_words_do_not() -> None:
+    """Only errors of a forward pass are looked into."""
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_peak_memory_is_in_bytes() -> None:
+    """A Python process with numpy has between 10 MB and 1 TB."""
+    assert 10**7 < peak_memory_bytes("cpu") < 10**12
