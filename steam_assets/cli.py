@@ -149,7 +149,7 @@ def embed(
     from steam_assets.estimate import estimate
     from steam_assets.store.status import column_status
     from steam_assets.targets import check_environment_agrees, target_run
-    from steam_assets.terminal import embedding_bar, estimate_lines, status_table
+    from steam_assets.terminal import estimate_lines, status_table
 
     chosen = [find_column(name) for name in columns] or list(COLUMNS)
     with closing(connect()) as conn:
@@ -162,7 +162,7 @@ def embed(
         found = [estimate(connect, column, gpu(device).encoder) for column in chosen]
         click.echo(json.dumps([asdict(e) for e in found]) if as_json else "\n".join(map(estimate_lines, found)))
         return
-    outcome = embed_columns(chosen, connect, gpu(device), limit, embedding_bar)
+    outcome = embed_columns(chosen, connect, gpu(device), limit, say_aside)
     with closing(connect()) as conn:
         statuses = [status for column in chosen if (status := column_status(conn, column))]
     click.echo(json.dumps([s.as_json() for s in statuses]) if as_json else status_table(statuses))
@@ -288,6 +288,11 @@ def doctor(as_json: bool) -> None:
             click.echo(f"{check.state:<4}  {check.name}: {check.found}" + (f"\n      {check.fix}" if check.fix else ""))
     if failed:
         sys.exit(EXIT_INCOMPLETE)
+
+
+def say_aside(line: str) -> None:
+    """Say how it goes without disturbing what is printed for scripts."""
+    click.echo(line, err=True)
 
 
 def connect() -> "connection":

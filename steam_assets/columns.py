@@ -71,8 +71,8 @@ def check_registry(columns: tuple[TextColumn, ...]) -> None:
             owner = owners.setdefault((column.schema, column.table, written), column)
             if owner is not column:
                 raise SteamAssetsError(
-                    f"{owner} and {column} both write {column.qualified_table}.{written}. Give the second vector column "
-                    f'a run column of its own: TextColumn(..., run="{column.vector}_run_id").'
+                    f"{owner} and {column} both write {column.qualified_table}.{written}. Give the second vector "
+                    f'column a run column of its own: TextColumn(..., run="{column.vector}_run_id").'
                 )
 
 

@@ -1,21 +1,16 @@
 """The door for Dagster: everything in one Definitions. What the parts do is in defs/."""
 
-import warnings
 from collections.abc import Sequence
 
 import dagster as dg
 
-# Partitioned asset checks and backfill policies are not final in Dagster 1.13, which pyproject.toml pins for that reason.
-for category in (dg.PreviewWarning, dg.BetaWarning):
-    warnings.filterwarnings("ignore", category=category)
-
-from steam_assets.columns import COLUMNS, TextColumn, check_registry  # noqa: E402  (after the filter)
-from steam_assets.defs.assets import build_table_asset, build_vector_asset, table_key  # noqa: E402
-from steam_assets.defs.checks import build_column_checks, build_range_checks  # noqa: E402
-from steam_assets.defs.io_managers import VectorColumnIOManager  # noqa: E402
-from steam_assets.defs.jobs import build_checks_job, build_column_job, build_everything_job  # noqa: E402
-from steam_assets.defs.resources import DatabaseResource, GpuResource  # noqa: E402
-from steam_assets.settings import integer_setting, read_dotenv, setting  # noqa: E402
+from steam_assets.columns import COLUMNS, TextColumn, check_registry
+from steam_assets.defs.assets import build_table_asset, build_vector_asset, table_key
+from steam_assets.defs.checks import build_column_checks, build_range_checks
+from steam_assets.defs.io_managers import VectorColumnIOManager
+from steam_assets.defs.jobs import build_checks_job, build_column_job, build_everything_job
+from steam_assets.defs.resources import DatabaseResource, GpuResource
+from steam_assets.settings import integer_setting, read_dotenv, setting
 
 
 def build_definitions(columns: Sequence[TextColumn] = COLUMNS, gpu: GpuResource | None = None) -> dg.Definitions:

@@ -20,7 +20,7 @@ from steam_assets.settings import make_home, setting
 from steam_assets.store.demo_mark import foreign_tables, mark_tables
 from steam_assets.store.files import find_files
 from steam_assets.store.status import column_status
-from steam_assets.terminal import embedding_bar, load_bar, load_lines, search_lines, status_table
+from steam_assets.terminal import load_bar, load_lines, search_lines, status_table
 
 SEARCHES = (
     "cozy farming game with friends",
@@ -51,7 +51,7 @@ def run_demo(
         with open_instance() as instance, load_bar() as progress:
             reports = load_and_report(instance, conn, find_files(paths), COLUMNS, progress)
         say(f"2. Data:\n{load_lines(reports)}")
-    outcome = embed_columns(COLUMNS, connect, gpu, None, embedding_bar)
+    outcome = embed_columns(COLUMNS, connect, gpu, None, say)
     with closing(connect()) as conn:
         statuses = [status for column in COLUMNS if (status := column_status(conn, column))]
         say(f"3. Vectors: {outcome.rows:,} rows encoded.\n{status_table(statuses)}")

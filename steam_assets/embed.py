@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from steam_assets.settings import make_home
 from steam_assets.store.database import find_database
 from steam_assets.store.read import count_pending
 from steam_assets.targets import target_run
+from steam_assets.terminal import embedding_bar
 
 logger = logging.getLogger("steam_assets")
 
@@ -39,7 +40,7 @@ def embed_columns(
     connect: Callable[[], connection],
     gpu: GpuResource,
     limit: int | None,
-    bar: Callable[[int], AbstractContextManager[None]],
+    say: Callable[[str], None],
 ) -> EmbedOutcome:
     """Materialize every pending range of ``columns``, then check each whole column; stop after ``limit`` rows."""
     definitions = build_definitions(columns, gpu)
@@ -55,7 +56,7 @@ def embed_columns(
         logger.info("Database: %s, from %s", find_database().description, find_database().source)
         for run_id in fail_lost_runs(instance, connect):
             logger.info("Run %s had died; it is marked failed and its unfinished ranges lost.", run_id)
-        with bar(pending_rows(columns, connect, limit)):
+        with embedding_bar(pending_rows(columns, connect, limit), say):
             for column in columns:
                 job = definitions.resolve_job_def(column_job_name(column))
                 remaining = None if limit is None else limit - rows

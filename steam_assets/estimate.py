@@ -23,7 +23,7 @@ VECTOR_OVERHEAD_BYTES = 60
 
 @dataclass(frozen=True)
 class Estimate:
-    """A column's pending work. ``histogram`` maps a number of tokens to the texts of at most so many, below the next."""
+    """A column's pending work; ``histogram`` maps a number of tokens to the texts of at most so many."""
 
     column: str
     model_name: str

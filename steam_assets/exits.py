@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes of errors.py for errors, Ctrl-C and SIGTERM. What went wrong is said in one message."""
+"""How a command ends: one message, and the exit code of errors.py, for errors, Ctrl-C and SIGTERM."""
 
 import contextlib
 import signal
@@ -33,7 +33,7 @@ def run_and_exit(command: Callable[[], object]) -> NoReturn:
         sys.exit(EXIT_USAGE)
     except SystemExit:
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  (the last place an error can be told)
         interrupted = not isinstance(error, Exception) or isinstance(error, click.Abort)
         if interrupted:
             terminated = signal.SIGTERM in _received(signals)

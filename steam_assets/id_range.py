@@ -1,4 +1,4 @@
-"""Contiguous stretches of a table's ids, and their names as partition keys. Cutting a table into them is store/ranges.py."""
+"""Contiguous stretches of ids, and their names as partition keys. Cutting a table into them is store/ranges.py."""
 
 import re
 from dataclasses import dataclass

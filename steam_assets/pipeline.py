@@ -132,8 +132,8 @@ def fill_range(
         with closing(stream.batches(id_range, limit)) as batches:
             write_batches(conn, column, stream.run.run_id, id_range, batches, on_commit)
     except BaseException as error:
-        # An interrupt is no Exception; it too has to leave a record. Where the connection is gone there can be none, and
-        # the range stays "running" until somebody sees that its lock is free.
+        # An interrupt is no Exception; it too has to leave a record. Where the connection is gone there can be none,
+        # and the range stays "running" until somebody sees that its lock is free.
         with suppress(psycopg2.Error):
             conn.rollback()
             status: RangeStatus = "failed" if isinstance(error, Exception) else "aborted"

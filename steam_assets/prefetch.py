@@ -43,7 +43,7 @@ def prefetch(source: Iterable[T], depth: int, name: str) -> Generator[T]:
                 if not put(item):
                     return
             put(_DONE)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (raised again in the thread that asked)
             put(_Raised(error))
         finally:
             close = getattr(iterator, "close", None)

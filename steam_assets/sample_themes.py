@@ -69,8 +69,8 @@ gripe: Watering by hand gets old long before the sprinklers arrive. | The cows g
 theme: roguelike
 genre: action roguelike | dungeon roguelite | turn-based roguelike
 mood: brutal | fast | crunchy | relentless | clever | tense
-who: a lamplighter who owes a debt to the deep | the seventh heir of a cursed family | a thief with one life and no map
- | an exile who wakes at the dungeon door each time
+who: a lamplighter who owes a debt to the deep | the seventh heir of a cursed family
+ | a thief with one life and no map | an exile who wakes at the dungeon door each time
 place: a dungeon that rearranges itself | catacombs under a drowned cathedral | a tower with no top floor
  | caves that remember how you died | an endless staircase of bones
 act: fight through rooms that are never the same | dodge arrows and falling blades | risk your run for a cursed relic
@@ -97,9 +97,9 @@ who: a night nurse who hears the wards breathe | a journalist locked in with a f
 place: an abandoned hospital | a derelict asylum in the woods | a sanatorium closed since the fire
  | a morgue beneath a flooded clinic | corridors where the lights go out one by one
 act: hide from something that was once a surgeon | read the diaries of the vanished staff
- | crawl through ventilation shafts in the dark | hold your breath inside a locker | ration the batteries of your torch
- | follow whispers through the empty wards | piece together what the doctors did | run when the doors begin to slam
- | find the key to the operating theatre | record ghosts on an old camera
+ | crawl through ventilation shafts in the dark | hold your breath inside a locker
+ | ration the batteries of your torch | follow whispers through the empty wards | piece together what the doctors did
+ | run when the doors begin to slam | find the key to the operating theatre | record ghosts on an old camera
 stakes: while something follows you | until morning, if it comes | and do not look behind you
  | before your sanity is gone | with nothing to defend yourself
 feature: A monster that hears you through your microphone | An abandoned hospital of {n} rooms to explore
@@ -126,8 +126,9 @@ act: drift through hairpins | tune your engine between heats | overtake rivals o
  | paint and customise your car | beat the ghost of your best lap | qualify for the championship
 stakes: with the tyres already gone | to be first across the line | before the police close the road
  | with every millisecond counted | and never lift the throttle
-feature: {n} cars from tiny hatchbacks to prototypes | Dynamic weather on {n} tracks | Online races for up to {n} drivers
- | Damage you can hear and feel | Full steering wheel and force feedback support | A photo mode for your best drift
+feature: {n} cars from tiny hatchbacks to prototypes | Dynamic weather on {n} tracks
+ | Online races for up to {n} drivers | Damage you can hear and feel | Full steering wheel and force feedback support
+ | A photo mode for your best drift
 first: Apex | Turbo | Redline | Drift | Nitro | Gravel | Hairpin | Velocity | Midnight | Asphalt
 second: Rally | Racers | Circuit | Drive | Grand Prix | Rush | Overdrive | Kings | Cup | Streets
 praise: The drift handling is perfect once it clicks. | Rain at night on the coast track is unbelievable.
@@ -143,9 +144,10 @@ who: a mayor elected by eleven votes | the planner of a town that floods each sp
  | the last architect of a desert republic | a governor with a map and no money
 place: a river delta | a cold coast with one harbour | a plateau above the clouds | the ruins of an older city
  | a green plain waiting for its first road
-act: zone houses, shops and industry | lay roads and tram lines | balance the budget | bring water and power to each street
- | listen to angry citizens | build schools and hospitals | fight traffic jams with roundabouts | raise taxes and regret it
- | plan parks and plazas | grow a village into a metropolis
+act: zone houses, shops and industry | lay roads and tram lines | balance the budget
+ | bring water and power to each street | listen to angry citizens | build schools and hospitals
+ | fight traffic jams with roundabouts | raise taxes and regret it | plan parks and plazas
+ | grow a village into a metropolis
 stakes: without going bankrupt | while the population doubles | before the next election | one district at a time
  | and watch the lights come on at dusk
 feature: {n} buildings in {n} styles | Traffic simulated for each single citizen | Disasters you can turn off
@@ -161,17 +163,19 @@ gripe: Traffic AI uses one lane of six. | Performance collapses past one hundred
 theme: trains
 genre: railway management sim | train simulator | railroad tycoon game
 mood: meticulous | nostalgic | absorbing | grand | relaxed | steam-powered
-who: a stationmaster with a branch line to save | a railway baron in the age of steam | the driver of the night express
- | a dispatcher for a whole mountain region
+who: a stationmaster with a branch line to save | a railway baron in the age of steam
+ | the driver of the night express | a dispatcher for a whole mountain region
 place: an alpine valley of viaducts | a continent without railways | a coal country of sidings and tunnels
  | a model landscape in an attic | the great plains in eighteen sixty
-act: build railways across the mountains | manage trains and timetables | lay track and signals | drive a steam locomotive
- | haul freight from mine to port | connect cities by rail | buy new locomotives | keep passengers from missing connections
- | couple wagons in the yard | route expresses past slow freight | dig tunnels and raise bridges
+act: build railways across the mountains | manage trains and timetables | lay track and signals
+ | drive a steam locomotive | haul freight from mine to port | connect cities by rail | buy new locomotives
+ | keep passengers from missing connections | couple wagons in the yard | route expresses past slow freight
+ | dig tunnels and raise bridges
 stakes: on time, always | before a rival company gets there first | from the first rail to high speed
  | without a single derailment | through a century of railway history
-feature: {n} locomotives, steam to electric | Realistic signals, switches and block sections | {n} cargoes to haul by rail
- | Timetables down to the second | A cab view with working levers | A track editor as easy as drawing
+feature: {n} locomotives, steam to electric | Realistic signals, switches and block sections
+ | {n} cargoes to haul by rail | Timetables down to the second | A cab view with working levers
+ | A track editor as easy as drawing
 first: Iron | Steam | Branch | Northern | Rail | Timber | Express | Signal | Viaduct | Mountain
 second: Railway | Railroad | Junction | Locomotive | Line | Rails | Tycoon | Terminus | Engine | Dispatcher
 praise: Laying track and watching the first train roll over the viaduct is pure joy.
@@ -227,23 +231,24 @@ gripe: Oxygen management is tedious for the first hours. | Inventory is far too 
 theme: zombies
 genre: zombie survival game | co-op zombie shooter | post-apocalyptic survival game
 mood: grim | bloody | desperate | frantic | bleak | savage
-who: four strangers in a supermarket | a paramedic bitten and counting the hours | a trucker with a shelter full of children
- | a soldier left behind the wall
-place: a quarantined city | a mall surrounded by the undead | farmland after the outbreak | a bridge that was never blown up
- | the suburbs on day two hundred
+who: four strangers in a supermarket | a paramedic bitten and counting the hours
+ | a trucker with a shelter full of children | a soldier left behind the wall
+place: a quarantined city | a mall surrounded by the undead | farmland after the outbreak
+ | a bridge that was never blown up | the suburbs on day two hundred
 act: barricade the windows | scavenge for canned food | shoot zombies with friends | craft weapons from scrap
  | hold out until the helicopter comes | treat infected wounds | lure the horde away with noise | loot the pharmacy
  | keep survivors fed and sane | drive through a wall of the undead
-stakes: before the horde arrives at nightfall | with six bullets left | while the infection spreads
- | and trust nobody | one day more
+stakes: before the horde arrives at nightfall | with six bullets left | while the infection spreads | and trust nobody
+ | one day more
 feature: Hordes of up to {n} hundred zombies at once | Four-player co-op with friendly fire
  | A base to fortify plank by plank | {n} weapons, half of them broken | Permanent loss of survivors
  | Day and night that change the dead
 first: Dead | Infected | Last | Undead | Rotting | Outbreak | Quarantine | Bitten | Horde | Grave
 second: Horizon | Shelter | Days | Survivors | Wall | District | Barricade | Zone | Hours | Nightfall
-praise: The horde pouring over our barricade was the best moment of the year. | Zombies that hear you change everything.
- | Perfect with three friends and bad planning. | Scavenging is tense because you never have enough.
- | I lost my best survivor to a can of beans. | Headshots feel right and the gore is over the top.
+praise: The horde pouring over our barricade was the best moment of the year.
+ | Zombies that hear you change everything. | Perfect with three friends and bad planning.
+ | Scavenging is tense because you never have enough. | I lost my best survivor to a can of beans.
+ | Headshots feel right and the gore is over the top.
 gripe: Zombies spawn behind you in cleared rooms. | Melee is a coin toss. | Weapons break after three hits.
  | Playing alone is not fun, the bots are useless.
 
@@ -275,18 +280,20 @@ mood: heavy | gritty | explosive | authentic | thunderous | steel-clad
 who: the commander of a battered tank crew | a tank destroyer ace | a mechanic promoted on the field
  | the last armoured platoon behind the lines
 place: the hedgerows of Normandy | a frozen eastern front | the deserts of North Africa | a ruined industrial town
-act: angle your armour against shells | aim for weak spots | command a tank crew of five | repair broken tracks under fire
- | flank heavy tanks | research better guns | call in artillery | hold the bridge | ambush a convoy | load, aim and fire
+act: angle your armour against shells | aim for weak spots | command a tank crew of five
+ | repair broken tracks under fire | flank heavy tanks | research better guns | call in artillery | hold the bridge
+ | ambush a convoy | load, aim and fire
 stakes: with one shell in the breech | before the counter-attack | street by street | and bring the crew home
 feature: {n} historical tanks with modelled interiors | Ballistics with penetration and ricochet
- | Battles for up to {n} players | Crews that learn and panic | Destructible towns | Historical campaigns in {n} chapters
+ | Battles for up to {n} players | Crews that learn and panic | Destructible towns
+ | Historical campaigns in {n} chapters
 first: Steel | Iron | Armoured | Panzer | Thunder | Heavy | Frontline | Shell | Turret | Track
 second: Brigade | Division | Fury | Armour | Offensive | Battalion | Spearhead | Warfare | Assault | Crew
 praise: Bouncing a shell off angled armour never gets old. | Best tank combat since the board games of my youth.
- | Working as a crew of five is chaos and glory. | The guns sound like thunder.
- | History is treated with care. | Flanking a heavy with a tiny scout made my week.
-gripe: Matchmaking throws light tanks at heavies. | Premium ammunition wins fights. | The grind to the next gun is endless.
- | Bushes hide a tank of fifty tons completely.
+ | Working as a crew of five is chaos and glory. | The guns sound like thunder. | History is treated with care.
+ | Flanking a heavy with a tiny scout made my week.
+gripe: Matchmaking throws light tanks at heavies. | Premium ammunition wins fights.
+ | The grind to the next gun is endless. | Bushes hide a tank of fifty tons completely.
 
 theme: arena shooter
 genre: competitive multiplayer shooter | arena FPS | hero shooter
@@ -304,10 +311,11 @@ feature: Ranked seasons with fair matchmaking | {n} maps for five against five |
 first: Hyper | Frag | Rapid | Pulse | Apex | Zero | Strike | Quick | Volt | Prime
 second: Arena | Protocol | League | Showdown | Ops | Rivals | Blitz | Vector | Tournament | Clash
 praise: Ranked is addictive and the gunplay is razor sharp. | Movement is everything and it feels wonderful.
- | Fair matchmaking, fast servers, no pay to win. | Clutching a round against five is a feeling that I chase each night.
- | Great with a full team on voice. | The recoil can be learned, which rewards practice.
-gripe: Cheaters in every third match. | The community screams at beginners. | Balance changes weekly and never for good.
- | Servers lag at peak hours.
+ | Fair matchmaking, fast servers, no pay to win.
+ | Clutching a round against five is a feeling that I chase each night. | Great with a full team on voice.
+ | The recoil can be learned, which rewards practice.
+gripe: Cheaters in every third match. | The community screams at beginners.
+ | Balance changes weekly and never for good. | Servers lag at peak hours.
 
 theme: stealth heist
 genre: stealth game | heist game | immersive sim
@@ -336,9 +344,9 @@ who: a private eye with a bad knee | an inspector on the night train | a retired
  | a crime reporter in a corrupt town
 place: a rain-soaked city in nineteen forty-seven | a manor cut off by snow | a luxury liner in the fog
  | a fishing village with one telephone
-act: question suspects and catch their lies | examine the crime scene | pin clues to the board | follow the murderer's trail
- | compare fingerprints | reconstruct the last hours of the victim | search the study for letters | tail a suspect in the rain
- | accuse the wrong person | solve the murder by deduction
+act: question suspects and catch their lies | examine the crime scene | pin clues to the board
+ | follow the murderer's trail | compare fingerprints | reconstruct the last hours of the victim
+ | search the study for letters | tail a suspect in the rain | accuse the wrong person | solve the murder by deduction
 stakes: before the killer strikes again | with everyone lying | until one story fits all the facts
  | and live with your verdict
 feature: {n} cases that can be solved wrong | A clue board that never does the thinking for you
@@ -356,7 +364,8 @@ genre: visual novel | dating sim | romance visual novel
 mood: tender | bittersweet | charming | heartfelt | funny | dreamy
 who: a transfer student at a seaside school | a florist who writes letters to strangers | a barista with a secret poem
  | a witch with no luck in love
-place: a small town in cherry blossom season | a cafe open until dawn | an academy of magic | a theatre before its premiere
+place: a small town in cherry blossom season | a cafe open until dawn | an academy of magic
+ | a theatre before its premiere
 act: choose whom to take to the summer festival | write love letters | listen to your friends' heartbreak
  | confess your feelings | unlock every ending | remember what she told you in spring | share an umbrella in the rain
  | cook dinner for a first date | choose your words with care
@@ -378,11 +387,12 @@ who: a lighthouse keeper who mends broken maps | a librarian of lost patterns | 
  | anyone with a cup of tea and ten minutes
 place: a garden of stone tiles | a doll's house | a quiet museum of shapes | a moving box in a new flat
 act: rotate tiles until the rivers meet | match colours and shapes | unpack boxes | untangle glowing threads
- | push blocks onto their marks | fold paper into bridges | sort shelves until they please you | solve sudoku-like grids
- | reflect light through mirrors | find the one move that works
+ | push blocks onto their marks | fold paper into bridges | sort shelves until they please you
+ | solve sudoku-like grids | reflect light through mirrors | find the one move that works
 stakes: with no timer and no score | one small aha at a time | and breathe out | as slowly as you like
-feature: {n} hand-made puzzles, from gentle to devious | No timers, no ads, no failing | Hints that nudge and do not solve
- | A level editor with sharing | Colour-blind modes | Music that builds itself while you solve
+feature: {n} hand-made puzzles, from gentle to devious | No timers, no ads, no failing
+ | Hints that nudge and do not solve | A level editor with sharing | Colour-blind modes
+ | Music that builds itself while you solve
 first: Paper | Tiny | Quiet | Mosaic | Gentle | Glass | Soft | Pebble | Tangle | Little
 second: Puzzles | Patterns | Tiles | Boxes | Threads | Shapes | Garden | Origami | Mirrors | Pieces
 praise: The puzzles teach you without a word. | My evening ritual: tea, blanket, three levels.
@@ -397,11 +407,12 @@ mood: bouncy | colourful | tight | charming | demanding | joyful
 who: a frog with a borrowed cape | a robot the size of a thumb | a runaway sock | twin foxes on one lead
 place: a candy-coloured world | a clockwork castle | islands in the sky | a haunted toy shop
 act: jump over spikes and saws | dash through the air | swing from vine to vine | collect every last coin
- | wall-jump to secret rooms | bounce on enemies | race the clock | outrun a rising flood
- | retry in an instant | master double jumps
-stakes: with pixel-perfect timing | and die a thousand tiny deaths | to the very last flag | without touching the floor
-feature: {n} levels in {n} worlds | Instant retries | Tight controls tuned for months | Secret exits and golden feathers
- | Local co-op for two | An assist mode for everyone
+ | wall-jump to secret rooms | bounce on enemies | race the clock | outrun a rising flood | retry in an instant
+ | master double jumps
+stakes: with pixel-perfect timing | and die a thousand tiny deaths | to the very last flag
+ | without touching the floor
+feature: {n} levels in {n} worlds | Instant retries | Tight controls tuned for months
+ | Secret exits and golden feathers | Local co-op for two | An assist mode for everyone
 first: Super | Jumpy | Tiny | Sky | Bouncing | Pocket | Rocket | Pixel | Hop | Turbo
 second: Frog | Leap | Jumper | Adventure | Dash | Fox | Springs | World | Boots | Feather
 praise: The jump feels perfect from the first second. | Hard but fair, and the retry is instant.
@@ -426,8 +437,8 @@ feature: One seamless map of {n} regions | {n} bosses with patterns of their own
  | Hand-drawn animation, frame by frame | {n} charms to combine | A hundred secrets behind breakable walls
 first: Hollow | Rooted | Forgotten | Silent | Moth | Ruined | Pale | Sunless | Withered | Deepest
 second: Kingdom | Pilgrim | Sanctum | Hive | Cloister | Reliquary | Roots | Knight | Passage | Cathedral
-praise: The moment when a shortcut led back to the first bench blew my mind. | Exploration without a single marker: bliss.
- | Bosses are tough dances. | The map is a masterpiece of connections.
+praise: The moment when a shortcut led back to the first bench blew my mind.
+ | Exploration without a single marker: bliss. | Bosses are tough dances. | The map is a masterpiece of connections.
  | Hand-drawn art that belongs in a gallery. | Each new ability makes you rethink the whole world.
 gripe: Too much backtracking before fast travel opens. | I got lost for three hours. | Contact damage everywhere.
  | Runs back to the boss are a waste of time.
@@ -439,9 +450,9 @@ who: a judge in a conquered land | a healer who once started a war | an oathbrea
  | the child of two enemy gods
 place: a kingdom on the eve of civil war | a city of canals and masks | a frontier between magic and law
  | a desert of buried gods
-act: make moral choices with lasting consequences | recruit companions with their own goals | talk your way out of fights
- | shape the fate of factions | level up skills and spells | uncover an ancient betrayal | decide who lives
- | explore ruins for lost magic | side with rebels or with the crown | romance a companion
+act: make moral choices with lasting consequences | recruit companions with their own goals
+ | talk your way out of fights | shape the fate of factions | level up skills and spells | uncover an ancient betrayal
+ | decide who lives | explore ruins for lost magic | side with rebels or with the crown | romance a companion
 stakes: and live with the consequences | in a story that remembers everything | before the war begins
  | where no choice is clean
 feature: {n} companions with quests and quarrels | Choices that change whole chapters | {n} hours of main story
@@ -451,8 +462,8 @@ second: Legacy | Chronicles | Tyrants | Prophecy | Saga | Covenant | Throne | Le
 praise: Choices from chapter one came back thirty hours later and hurt. | The best companions since the classics.
  | I talked the final boss into surrender. | World-building that respects the reader.
  | Every faction is right about something. | I am on my third playthrough and still find new quests.
-gripe: Combat is a chore between brilliant dialogues. | Loading screens at each door. | Quest bugs blocked two endings.
- | Way too much reading for me.
+gripe: Combat is a chore between brilliant dialogues. | Loading screens at each door.
+ | Quest bugs blocked two endings. | Way too much reading for me.
 
 theme: deckbuilder
 genre: deckbuilder | roguelike card game | strategy card game
@@ -460,12 +471,13 @@ mood: addictive | clever | sharp | replayable | devilish | elegant
 who: a fortune teller in debt to the moon | a gambler who plays for souls | a young wizard with an unreliable deck
  | a queen dethroned by her own cards
 place: a travelling carnival | a tower of card sharps | a tavern at the end of the world | a board of living squares
-act: draft a deck from hundreds of cards | chain combos for absurd damage | remove weak cards | upgrade your starting hand
- | block, strike and poison | read the enemy's next move | find synergies between relics and cards | bluff a rival
- | spend mana wisely | draw one more card
+act: draft a deck from hundreds of cards | chain combos for absurd damage | remove weak cards
+ | upgrade your starting hand | block, strike and poison | read the enemy's next move
+ | find synergies between relics and cards | bluff a rival | spend mana wisely | draw one more card
 stakes: run after run | with one card left in hand | before the dealer smiles | until the perfect hand comes
-feature: {n} cards and {n} relics to combine | {n} characters with decks of their own | Turn-based battles, visible intents
- | Daily challenges and ascension levels | No microtransactions, all cards by play
+feature: {n} cards and {n} relics to combine | {n} characters with decks of their own
+ | Turn-based battles, visible intents | Daily challenges and ascension levels
+ | No microtransactions, all cards by play
 first: Arcane | Dealt | Lucky | Shuffled | Royal | Devil's | Fate | Marked | Wild | Ace
 second: Deck | Cards | Gambit | Hand | Draw | Tarot | Spire | Dealer | Trick | Shuffle
 praise: My infinite combo drew the whole deck on turn two. | Best card game on my machine, one more run at three a.m.
@@ -480,9 +492,9 @@ mood: tactical | hectic | satisfying | cute | explosive | clever
 who: a gnome engineer with too many blueprints | the commander of the last gate | a beekeeper against an army of wasps
  | a wizard who never leaves the tower
 place: a winding canyon | a garden under attack | the walls of a besieged city | a space station with six airlocks
-act: place towers along the path | upgrade cannons and frost towers | build mazes for the enemy | survive wave after wave
- | sell and rebuild in a hurry | unlock new turrets | stop armoured giants | combine fire and oil
- | hold the gate | aim mortars
+act: place towers along the path | upgrade cannons and frost towers | build mazes for the enemy
+ | survive wave after wave | sell and rebuild in a hurry | unlock new turrets | stop armoured giants
+ | combine fire and oil | hold the gate | aim mortars
 stakes: until the last wave | before they reach the gate | with one life left | as the waves grow
 feature: {n} towers with branching upgrades | {n} maps with free maze building | Endless mode with leaderboards
  | Heroes to lead in person | Co-op defence for two | Boss waves that change the rules
@@ -500,8 +512,9 @@ mood: peaceful | misty | patient | quiet | lovely | meditative
 who: an old angler and a young dog | a widow with her husband's boat | a champion who came home to rest
  | a heron who learned to cast
 place: a mountain lake at dawn | a northern fjord | a river full of salmon | a pier in a sleepy harbour
-act: cast your line at dawn | tie your own flies | reel in trout and pike | choose the right bait | row to deeper water
- | wait for the bite | release the big ones | fill your fish journal | mend the old boat | cook your catch over a fire
+act: cast your line at dawn | tie your own flies | reel in trout and pike | choose the right bait
+ | row to deeper water | wait for the bite | release the big ones | fill your fish journal | mend the old boat
+ | cook your catch over a fire
 stakes: while the mist lifts | and forget the time | for the legendary catfish | until the stars come out
 feature: {n} species of fish with real behaviour | {n} lakes, rivers and coasts | Rods, reels and flies to collect
  | Weather and time of day decide who bites | Fish together with up to {n} friends | A journal of each catch
@@ -527,24 +540,27 @@ feature: {n} recipes from {n} cuisines | Co-op cooking for up to {n} chefs | A r
  | Guests with tastes and moods | Kitchens that move, burn and sink | A cookbook of real recipes
 first: Golden | Spicy | Noodle | Sugar | Busy | Grandma's | Burnt | Sizzling | Little | Butter
 second: Kitchen | Bistro | Diner | Chef | Spoon | Recipes | Bakery | Food Truck | Feast | Pan
-praise: We screamed at each other about tomatoes and it was glorious. | Running the restaurant is deeper than it looks.
- | I got hungry each time I played. | The lunch rush with four friends is the best chaos.
- | Real recipes: I cooked the noodle soup for dinner. | Charming characters and tasty graphics.
-gripe: Playing alone is no fun at all. | Controls drop the plate when you need it most. | Difficulty jumps in the third town.
- | Guests leave after ten seconds.
+praise: We screamed at each other about tomatoes and it was glorious.
+ | Running the restaurant is deeper than it looks. | I got hungry each time I played.
+ | The lunch rush with four friends is the best chaos. | Real recipes: I cooked the noodle soup for dinner.
+ | Charming characters and tasty graphics.
+gripe: Playing alone is no fun at all. | Controls drop the plate when you need it most.
+ | Difficulty jumps in the third town. | Guests leave after ten seconds.
 
 theme: football
 genre: football manager | soccer game | sports management sim
 mood: tactical | realistic | passionate | absorbing | statistical | dramatic
 who: the coach of a club at the bottom of the league | a retired striker with a whistle | a scout with a battered car
  | a chairman who sold the stadium
-place: the lower divisions | a city with two rival clubs | an island league of eight teams | the week before the cup final
+place: the lower divisions | a city with two rival clubs | an island league of eight teams
+ | the week before the cup final
 act: sign young talents | set tactics and formations | train your strikers | negotiate transfers
- | win the league on the last matchday | face the press after a defeat | build a youth academy
- | shout at the referee | take penalties | fill the stadium
+ | win the league on the last matchday | face the press after a defeat | build a youth academy | shout at the referee
+ | take penalties | fill the stadium
 stakes: before the transfer window closes | for promotion | with the derby on Saturday | season after season
-feature: {n} leagues with {n} thousand players | A match engine you can watch in full | Transfers, contracts and agents
- | Youth academies that grow your own stars | Online leagues with friends | Tactics down to each player's run
+feature: {n} leagues with {n} thousand players | A match engine you can watch in full
+ | Transfers, contracts and agents | Youth academies that grow your own stars | Online leagues with friends
+ | Tactics down to each player's run
 first: Golden | Final | Premier | Derby | Sunday | Goal | Champion | Stadium | Corner | Extra
 second: League | Kick | Manager | Striker | Football | Soccer | Whistle | Cup | Eleven | Season
 praise: Took a village team to the cup final in nine seasons. | The tactics board is deep and it shows on the pitch.
@@ -558,7 +574,8 @@ genre: flight simulator | combat flight sim | aviation game
 mood: realistic | breathtaking | precise | airborne | majestic | technical
 who: a bush pilot in Alaska | a student with forty hours in the log book | a fighter pilot in nineteen forty
  | a captain on her last long-haul flight
-place: the fjords at sunset | a storm over the ocean | the airfields of southern England | mountain strips without a tower
+place: the fjords at sunset | a storm over the ocean | the airfields of southern England
+ | mountain strips without a tower
 act: take off in crosswind | read the instruments in cloud | land on a glacier | dogfight above the coast
  | plan routes with real weather | talk to air traffic control | fly vintage propeller planes | follow the checklist
  | recover from a stall | deliver mail to remote villages
@@ -570,8 +587,8 @@ second: Pilot | Approach | Skies | Wings | Flight | Airways | Cockpit | Altitude
 praise: Landing in crosswind with my yoke feels just like my lessons. | The clouds are unbelievable.
  | Every switch in the cockpit works. | Bush flying over the fjords is my new happy place.
  | The dogfights are fair and deadly. | I am a real pilot and the stall behaviour is right.
-gripe: You need a supercomputer to fly over a city. | The autopilot has a will of its own. | Download of two hundred gigabytes.
- | No tutorial for the instruments.
+gripe: You need a supercomputer to fly over a city. | The autopilot has a will of its own.
+ | Download of two hundred gigabytes. | No tutorial for the instruments.
 
 theme: trucks
 genre: truck driving simulator | trucking sim | delivery driving game
@@ -579,9 +596,9 @@ mood: relaxing | realistic | long-distance | sleepy | steady | rumbling
 who: a rookie driver with a rented truck | the owner of a small haulage company | a night driver who loves the radio
  | a trucker on the ice road
 place: the motorways of Europe | an endless American highway | mountain roads with ice | the outback
-act: haul cargo across countries | reverse the trailer into a tight bay | obey the tachograph | refuel at lonely truck stops
- | listen to the radio at night | buy your own truck | hire drivers | watch the speed cameras | deliver goods on time
- | customise your cabin
+act: haul cargo across countries | reverse the trailer into a tight bay | obey the tachograph
+ | refuel at lonely truck stops | listen to the radio at night | buy your own truck | hire drivers
+ | watch the speed cameras | deliver goods on time | customise your cabin
 stakes: mile after mile | before dawn | with forty tons behind you | and pay off the loan
 feature: {n} cities linked by real roads | {n} licensed-looking trucks to tune | Weather, night and roadworks
  | A haulage company to grow | Convoys with up to {n} friends | Steering wheel and eye tracker support
@@ -598,13 +615,15 @@ genre: hacking sim | programming puzzle game | cyberpunk hacking game
 mood: brainy | paranoid | neon | nerdy | clever | subversive
 who: a hacker who never leaves the flat | an intern at a company of liars | a rogue AI that wants out
  | a teacher with root access
-place: a corporate network | a terminal with green letters | a neon megacity under surveillance | a server room at night
-act: write code to control robots | break into servers | crack passwords | trace the attacker back | automate your exploits
- | optimise assembly programs | read other people's mail | cover your tracks in the logs | reroute the city's traffic lights
- | solve programming puzzles
+place: a corporate network | a terminal with green letters | a neon megacity under surveillance
+ | a server room at night
+act: write code to control robots | break into servers | crack passwords | trace the attacker back
+ | automate your exploits | optimise assembly programs | read other people's mail | cover your tracks in the logs
+ | reroute the city's traffic lights | solve programming puzzles
 stakes: before the trace completes | in as few cycles as you can | and stay anonymous | while the firewall learns
-feature: A real terminal with {n} commands | {n} programming puzzles with leaderboards | A scripting language of its own
- | Networks that remember your intrusion | A soundtrack for night shifts | Sandbox mode to build your own machines
+feature: A real terminal with {n} commands | {n} programming puzzles with leaderboards
+ | A scripting language of its own | Networks that remember your intrusion | A soundtrack for night shifts
+ | Sandbox mode to build your own machines
 first: Zero | Root | Binary | Neon | Null | Black | Ghost | Kernel | Packet | Dark
 second: Terminal | Access | Exploit | Protocol | Shell | Hacker | Compiler | Network | Overflow | Firewall
 praise: I learned more about shells here than in my studies. | Optimising my program from 80 to 31 cycles was a drug.
@@ -631,7 +650,8 @@ second: Factory | Works | Foundry | Belts | Industry | Automation | Machines | P
 praise: I dream in conveyor belts now. | Fixing one bottleneck only shows the next, and I love it.
  | Four hundred hours and the factory still grows. | Blueprints make big builds painless.
  | The perfect game for engineers. | Watching it all run by itself is deeply satisfying.
-gripe: My computer dies with the megabase. | Fluids make no sense. | It looks like a spreadsheet. | No goal after the rocket.
+gripe: My computer dies with the megabase. | Fluids make no sense. | It looks like a spreadsheet.
+ | No goal after the rocket.
 
 theme: zoo
 genre: zoo management game | wildlife park sim | dinosaur park game
@@ -640,8 +660,8 @@ who: a vet with a rescue park | the heir of a bankrupt zoo | a geneticist with a
  | a ranger who talks to elephants
 place: a safari park | an island of dinosaurs | a small zoo by the sea | a rescue station in the jungle
 act: build enclosures for lions and giraffes | breed endangered animals | feed the penguins | keep visitors happy
- | recapture an escaped raptor | heal injured elephants | hatch dinosaur eggs | train keepers
- | design habitats | release animals into the wild
+ | recapture an escaped raptor | heal injured elephants | hatch dinosaur eggs | train keepers | design habitats
+ | release animals into the wild
 stakes: before the fences fail | and protect the last of their kind | with visitors at the gate | on a tight budget
 feature: {n} animals with herds and moods | Terrain, water and plants to shape | Breeding with real genetics
  | A guest economy of snacks and toilets | Conservation goals | Escapes, storms and vets on call
@@ -650,7 +670,8 @@ second: Zoo | Park | Wildlife | Habitat | Dinosaurs | Sanctuary | Menagerie | Ke
 praise: My elephants had a baby and the whole park cheered. | Building habitats is a joy.
  | The animals behave so naturally that I just watch them. | A raptor escaped during school holidays: perfect.
  | I learned a lot about conservation. | Gorgeous fur and feathers.
-gripe: Guests complain about toilets all day. | Terrain tools are fiddly. | Too few birds. | Fences break in every storm.
+gripe: Guests complain about toilets all day. | Terrain tools are fiddly. | Too few birds.
+ | Fences break in every storm.
 
 theme: pirates
 genre: pirate game | sailing adventure | naval combat game
@@ -666,9 +687,10 @@ feature: Open seas with {n} islands | Ships crewed by up to {n} friends | Naval 
  | Treasure maps to decipher | Shanties to sing together | Sea monsters in deep water
 first: Black | Salty | Cursed | Crimson | Golden | Storm | Jolly | Rum | Kraken's | Sea
 second: Tide | Corsair | Buccaneers | Treasure | Galleon | Sails | Plunder | Captain | Mutiny | Doubloon
-praise: Broadsides in a storm with my crew screaming: unforgettable. | Found the treasure by a riddle, no marker needed.
- | Sailing itself is the best part. | The shanties are stuck in my head.
- | We lost all our gold to another crew and laughed for an hour. | The kraken fight is incredible.
+praise: Broadsides in a storm with my crew screaming: unforgettable.
+ | Found the treasure by a riddle, no marker needed. | Sailing itself is the best part.
+ | The shanties are stuck in my head. | We lost all our gold to another crew and laughed for an hour.
+ | The kraken fight is incredible.
 gripe: Alone you are just prey. | Islands repeat. | Boarding is button mashing. | Long stretches of empty sea.
 
 theme: rhythm
@@ -684,28 +706,30 @@ feature: {n} original tracks from synthwave to swing | Five difficulty levels fo
 first: Beat | Neon | Pulse | Bass | Melody | Rhythm | Synth | Sonic | Tempo | Electric
 second: Drop | Dancer | Groove | Tracks | Drummer | Chorus | Encore | Symphony | Club | Tempo
 praise: The soundtrack alone is worth it; my fingers still tap. | Perfect combo on hard after fifty tries.
- | Notes feel exactly on the beat. | Importing my own songs gives endless content.
- | It puts you into a trance. | The drum kit support is superb.
+ | Notes feel exactly on the beat. | Importing my own songs gives endless content. | It puts you into a trance.
+ | The drum kit support is superb.
 gripe: Audio lag on wireless headphones. | Too few songs, the rest is DLC. | Calibration never gets it right.
  | Hard mode is unreadable.
 
 theme: fighting
 genre: fighting game | 2D fighter | arena brawler
 mood: explosive | technical | stylish | fierce | flashy | competitive
-who: a wrestler in a panda mask | a monk who broke her vow | a street fighter with a metal fist | a chef with lethal knives
+who: a wrestler in a panda mask | a monk who broke her vow | a street fighter with a metal fist
+ | a chef with lethal knives
 place: a temple courtyard | a subway station at night | a tournament on a volcano | a ring in the rain
 act: chain combos into supers | block, parry and counter | practise frame data in training mode | win the tournament
- | fight friends on one couch | master quarter-circle moves | punish mistakes | climb online ranks
- | learn match-ups | throw opponents out of the ring
+ | fight friends on one couch | master quarter-circle moves | punish mistakes | climb online ranks | learn match-ups
+ | throw opponents out of the ring
 stakes: best of three | with one pixel of health | in front of the crowd | until your thumbs blister
 feature: {n} fighters with distinct styles | Rollback netcode | Training mode with frame data and hitboxes
  | A story for each fighter | Local versus and tournaments for {n} players | Simple inputs for beginners
 first: Iron | Street | Dragon | Fury | Final | Savage | Tiger | Blood | Mighty | Shadow
 second: Fist | Fighters | Knockout | Brawl | Duel | Combat | Tournament | Kombo | Champion | Rumble
 praise: The rollback netcode is flawless. | Combos are deep, but my little sister wins with one button.
- | Parries feel so good. | Every character plays in a new way.
- | Best training mode in the genre. | Couch versus with pizza: the perfect evening.
-gripe: The boss reads your inputs. | Half the cast is sold as DLC. | Nobody online at my rank. | Grabs beat everything.
+ | Parries feel so good. | Every character plays in a new way. | Best training mode in the genre.
+ | Couch versus with pizza: the perfect evening.
+gripe: The boss reads your inputs. | Half the cast is sold as DLC. | Nobody online at my rank.
+ | Grabs beat everything.
 
 theme: winter survival
 genre: wilderness survival game | survival crafting game | open-world survival game
@@ -713,17 +737,19 @@ mood: freezing | harsh | lonely | beautiful | unforgiving | quiet
 who: a bush pilot after the crash | a trapper in the northern dark | a botanist cut off by snow
  | the survivor of an expedition to the pole
 place: the frozen Canadian wilderness | a snowed-in valley | the arctic after a blackout | a forest of wolves
-act: light a fire in a blizzard | hunt deer for meat and hide | craft a warmer coat | shelter in caves
- | chop wood | follow tracks in the snow | fend off wolves | melt ice for water | repair a hut | watch your body heat
+act: light a fire in a blizzard | hunt deer for meat and hide | craft a warmer coat | shelter in caves | chop wood
+ | follow tracks in the snow | fend off wolves | melt ice for water | repair a hut | watch your body heat
 stakes: before the cold takes you | one more night | with two matches left | far from anyone
 feature: Cold, hunger, thirst and fatigue to balance | {n} square kilometres of wilderness | Permadeath survival mode
  | Wolves and bears that hunt by scent | Crafting from bark, bone and hide | A day-night cycle with auroras
 first: Frozen | Long | White | Northern | Winter | Cold | Arctic | Silent | Wolf | Last
 second: Wilderness | Blizzard | Survival | Frost | Snowfall | Trapper | Embers | Tundra | Dusk | Hunger
-praise: I survived forty days and a wolf took me ten steps from the hut. | The snowstorm sounds are chilling, literally.
- | Lighting the last match in a blizzard is pure tension. | Loneliness has never been so beautiful.
- | Every decision costs warmth. | The aurora over the lake made me stop and stare.
-gripe: Wolves track you across the whole map. | Crafting takes for ever. | You starve within an hour. | Inventory weight is silly.
+praise: I survived forty days and a wolf took me ten steps from the hut.
+ | The snowstorm sounds are chilling, literally. | Lighting the last match in a blizzard is pure tension.
+ | Loneliness has never been so beautiful. | Every decision costs warmth.
+ | The aurora over the lake made me stop and stare.
+gripe: Wolves track you across the whole map. | Crafting takes for ever. | You starve within an hour.
+ | Inventory weight is silly.
 
 theme: mecha
 genre: mech combat game | giant robot action game | turn-based mech tactics
@@ -739,9 +765,9 @@ feature: {n} parts for billions of mechs | Destructible cities | {n} missions wi
  | Arena duels online | Heat, weight and ammunition to balance | Mechs of {n} metres
 first: Titan | Steel | Colossus | Heavy | Rust | Omega | War | Reactor | Iron | Atlas
 second: Mech | Frame | Protocol | Pilots | Core | Machines | Lance | Exo | Hangar | Robots
-praise: Nothing beats punching a building-sized robot through a building. | I spend more time in the hangar than in battle.
- | Customisation is endless and it matters. | The weight of each step is just right.
- | Tactical, loud and gorgeous. | My mech lost an arm and still won.
+praise: Nothing beats punching a building-sized robot through a building.
+ | I spend more time in the hangar than in battle. | Customisation is endless and it matters.
+ | The weight of each step is just right. | Tactical, loud and gorgeous. | My mech lost an arm and still won.
 gripe: Overheats after two shots. | Missions repeat. | Camera swings wildly indoors. | The parts grind never ends.
 
 theme: pets
@@ -753,31 +779,34 @@ act: pet every cat | knock vases off shelves | adopt puppies from the shelter | 
  | teach your dog new tricks | decorate the cat cafe | chase butterflies | find a home for every kitten
  | nap in the sun | steal fish from the market
 stakes: because you are a cat | until everyone is adopted | and be forgiven | nine lives long
-feature: {n} breeds with real meows and woofs | A cafe to decorate | Photo mode for the perfect nap
- | Hats for cats | Mini-games with {n} toys | Each pet has its own personality
+feature: {n} breeds with real meows and woofs | A cafe to decorate | Photo mode for the perfect nap | Hats for cats
+ | Mini-games with {n} toys | Each pet has its own personality
 first: Fluffy | Kitty | Paw | Whisker | Purrfect | Puppy | Little | Lazy | Tiny | Sleepy
 second: Cats | Cafe | Paws | Kitten | Tails | Whiskers | Shelter | Puppies | Meow | Companions
 praise: You can pet the cat. All of them. Ten out of ten. | Knocking over vases is a dream come true.
- | My daughter loves the puppies. | The purring through the controller got me.
- | Cutest game of the year. | I adopted a real cat because of this.
+ | My daughter loves the puppies. | The purring through the controller got me. | Cutest game of the year.
+ | I adopted a real cat because of this.
 gripe: Very short. | The dog gets stuck behind the sofa. | More hats, please. | Not much to do once the cafe is full.
 
 theme: party
 genre: party game | couch multiplayer game | mini-golf party game
 mood: hilarious | chaotic | silly | rowdy | friendly | unfair
-who: wobbly jelly people | eight sheep with helmets | a gang of rubber ducks | friends who will not be friends tomorrow
+who: wobbly jelly people | eight sheep with helmets | a gang of rubber ducks
+ | friends who will not be friends tomorrow
 place: a mini-golf course of windmills | a game show in space | a bouncy castle | a holiday camp gone wrong
 act: push friends off the platform | putt through windmills | draw terrible pictures | guess who is lying
  | steal the crown in the last second | play on one couch or online | vote for the funniest answer
  | race shopping trolleys | dodge giant fruit | use your phone as a controller
-stakes: in rounds of three minutes | and ruin friendships | with up to eight players | until somebody cries from laughing
+stakes: in rounds of three minutes | and ruin friendships | with up to eight players
+ | until somebody cries from laughing
 feature: {n} mini-games for {n} players | Phones work as controllers | {n} mini-golf courses with an editor
  | Local and online play | Rules that a grandmother understands | Custom rounds with silly modifiers
 first: Wobbly | Party | Silly | Chaos | Couch | Golf | Jelly | Crazy | Happy | Rubber
 second: Party | Friends | Mayhem | Putt | Games | Show | Ducks | Rumble | Tumble | Night
 praise: We laughed until it hurt. | New Year's Eve was saved by this game. | Everyone gets it in ten seconds.
  | The mini-golf with wind is hilarious. | My parents beat us all. | Perfect with eight people and snacks.
-gripe: Boring alone. | Needs more mini-games. | Online lag ruins the timing. | The same three rounds come up again and again.
+gripe: Boring alone. | Needs more mini-games. | Online lag ruins the timing.
+ | The same three rounds come up again and again.
 
 theme: walking sim
 genre: narrative adventure | walking simulator | atmospheric exploration game
@@ -785,17 +814,17 @@ mood: poetic | quiet | moving | nostalgic | tender | haunting
 who: a daughter who clears her mother's house | a park ranger with a radio | a letter carrier on the last route
  | an old man who walks home once more
 place: an empty family house | an island without people | a forest in autumn light | a village the sea is taking
-act: read letters and postcards | wander through rooms full of memories | listen to old tapes | follow a story in fragments
- | look at photographs | walk along the shore | remember what was lost | talk on the radio
- | open drawers nobody has opened for years | say goodbye
+act: read letters and postcards | wander through rooms full of memories | listen to old tapes
+ | follow a story in fragments | look at photographs | walk along the shore | remember what was lost
+ | talk on the radio | open drawers nobody has opened for years | say goodbye
 stakes: in a single evening | until you understand | and carry it with you | without a fight or a puzzle
 feature: A story of {n} hours, told by places | Fully voiced by a cast of {n} | No combat, no timers
  | An original piano score | Every object can be picked up and looked at | Subtitles in {n} languages
 first: Last | Empty | Letters | Autumn | Distant | Quiet | Fading | Mother's | Salt | Remembered
 second: House | Letters | Shore | Home | Memory | Walk | Rooms | Postcards | Goodbye | Light
 praise: I sat in silence for ten minutes after the credits. | It made me call my mother.
- | The house tells more than any dialogue could. | Beautiful, short and sad.
- | The piano score is wonderful. | A story only a game can tell.
+ | The house tells more than any dialogue could. | Beautiful, short and sad. | The piano score is wonderful.
+ | A story only a game can tell.
 gripe: You walk, slowly, and that is all. | Two hours for this price? | Pretentious in places. | No replay value.
 
 theme: western
@@ -807,13 +836,13 @@ act: duel at high noon | hunt bounties across the desert | rob the night train |
  | tame wild horses | rustle cattle | shoot bottles off a fence | track outlaws | drink with the undertaker
  | draw faster than the other
 stakes: for a fistful of silver | before the hangman comes | dead or alive | under a merciless sun
-feature: {n} bounties with moral choices | Horses to tame and name | Duels decided by nerve
- | A frontier of {n} towns | Revolvers with six shots and no more | Poker, dice and bar fights
+feature: {n} bounties with moral choices | Horses to tame and name | Duels decided by nerve | A frontier of {n} towns
+ | Revolvers with six shots and no more | Poker, dice and bar fights
 first: Dusty | Six | Dead | Outlaw | Silver | Lone | Bitter | High | Rattlesnake | Last
 second: Gun | Noon | Bounty | Sheriff | Saloon | Trail | Outlaws | Frontier | Revolver | Canyon
 praise: The duels are nail-biting. | My horse died and I buried him, that is how good this is.
- | Sunsets over the canyon are stunning. | The poker alone took twenty hours.
- | Writing as dry as the desert. | Robbing a train with friends is a classic already.
+ | Sunsets over the canyon are stunning. | The poker alone took twenty hours. | Writing as dry as the desert.
+ | Robbing a train with friends is a classic already.
 gripe: Horses get stuck on pebbles. | Gunfights are whack-a-mole. | The story loses its way in act two.
  | Too much riding through nothing.
 
@@ -833,7 +862,7 @@ feature: {n} hundred words in {n} languages | Lessons checked by teachers | Spac
 first: Word | Bright | Clever | Speak | Polyglot | Quiz | Little | Grammar | Map | Daily
 second: School | Lessons | Words | Academy | Teacher | Phrasebook | Atlas | Tutor | Alphabet | Exam
 praise: I ordered dinner in Spanish after two months with this. | Learning characters stroke by stroke finally works.
- | My pupils ask for it. | It hides grammar inside a charming town.
- | The spaced repetition is well done. | Fun enough that I forget that I am studying.
+ | My pupils ask for it. | It hides grammar inside a charming town. | The spaced repetition is well done.
+ | Fun enough that I forget that I am studying.
 gripe: Only for beginners. | The voices sound robotic. | Wrong translations in chapter four. | More languages, please.
 """

@@ -14,7 +14,7 @@ def read_dotenv() -> None:
 
 
 def home() -> Path:
-    """The directory for embedded data, logs and Dagster's files: ``STEAM_ASSETS_HOME``, by default ``.steam_assets``."""
+    """The directory of embedded data, logs and Dagster's files: ``STEAM_ASSETS_HOME``, else ``.steam_assets`` here."""
     return Path(os.environ.get("STEAM_ASSETS_HOME") or ".steam_assets").expanduser().resolve()
 
 

@@ -37,7 +37,7 @@ def target_run(conn: connection, column: TextColumn) -> EmbeddingRun:
 
 
 def model_for_init(conn: connection, columns: Sequence[TextColumn], asked: str | None) -> Model:
-    """The model that new columns get: ``asked``, else what the columns have, else ``STEAM_ASSETS_MODEL``, else bge-m3."""
+    """The model of new columns: ``asked``, else ``STEAM_ASSETS_MODEL``, else what other columns have, else bge-m3."""
     present = {column: column_runs(conn, column).target for column in columns}
     named = {column: run for column, run in present.items() if run is not None}
     wanted = asked or setting("STEAM_ASSETS_MODEL")
@@ -45,8 +45,8 @@ def model_for_init(conn: connection, columns: Sequence[TextColumn], asked: str |
         model = model_of(run, column) if wanted is None else find_model(wanted, setting("STEAM_ASSETS_MODEL_REVISION"))
         if model.name != run.model_name:
             raise ModelMismatch(
-                f"{column} is filled with {run.model_name}, and {model.name} was asked for. Keep the first by unsetting "
-                f"STEAM_ASSETS_MODEL, or change it with `steam-assets embed {column} --model {model.name}`."
+                f"{column} is filled with {run.model_name}, and {model.name} was asked for. Keep the first by "
+                f"unsetting STEAM_ASSETS_MODEL, or change it with `steam-assets embed {column} --model {model.name}`."
             )
         return model
     return find_model(wanted or DEFAULT_MODEL, setting("STEAM_ASSETS_MODEL_REVISION"))
@@ -78,7 +78,7 @@ def change_model(conn: connection, column: TextColumn, model: Model) -> Embeddin
     if model.dimension != run.dimension:
         raise SteamAssetsError(
             f"{column} holds vectors of {run.dimension} numbers and {model.name} gives {model.dimension}. "
-            "Add an entry to steam_assets/columns.py with a vector column of its own for it, and run `steam-assets init`."
+            "Add an entry with a vector column of its own to steam_assets/columns.py, and run `steam-assets init`."
         )
     run_id = run_of_model(conn, column, model)
     set_target(conn, column, run_id)

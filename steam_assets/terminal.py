@@ -1,6 +1,7 @@
 """How results look on a terminal: tables and bars as text. Printing is cli.py's."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -97,16 +98,25 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def embedding_bar(rows: int) -> Iterator[None]:
+def embedding_bar(rows: int, say: Callable[[str], None]) -> Iterator[None]:
     """A bar with the monitor's numbers while rows are written, on a terminal; a plain line now and then elsewhere."""
     from tqdm import tqdm
 
-    with tqdm(total=rows, unit=" rows", desc="Embedding", disable=None, dynamic_ncols=True) as bar:
+    on_terminal = sys.stderr.isatty()
+    started = said = time.monotonic()
+    with tqdm(total=rows, unit=" rows", desc="Embedding", disable=not on_terminal, dynamic_ncols=True) as bar:
+        done = 0
 
         def on_progress(progress: Progress) -> None:
             bar.set_description_str(progress.column, refresh=False)
             bar.set_postfix_str(progress.stats, refresh=False)
             bar.update(progress.rows)
+            nonlocal done, said
+            done += progress.rows
+            if not on_terminal and time.monotonic() - said >= PLAIN_EVERY_S:
+                said = time.monotonic()
+                speed = done / (said - started)
+                say(f"{progress.column}: {done:,} of {rows:,} rows, {speed:.1f} rows/s | {progress.stats}")
 
         with watching(on_progress):
             yield

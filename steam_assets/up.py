@@ -51,8 +51,8 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortBusy(
-                f"Port {port} on {host} cannot be used ({error.strerror}): another program listens there, perhaps another "
-                f"`steam-assets up`. Stop it, or choose another port with --port {port + 1}."
+                f"Port {port} on {host} cannot be used ({error.strerror}): another program listens there, perhaps "
+                f"another `steam-assets up`. Stop it, or choose another port with --port {port + 1}."
             ) from None
 
 
@@ -124,12 +124,12 @@ def _start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
         stderr=subprocess.STDOUT,
         # A group of its own: Ctrl-C reaches this process, which then stops the group in order.
         start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
 
 
 def _end_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, and undo an ignored SIGINT, which Dagster would take for SIGTERM's."""
+    """Ask Linux for SIGTERM when the parent dies; undo an ignored SIGINT, which Dagster would take for SIGTERM's."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,6 +1,7 @@
-"""Models for the tests: the packaged MiniLM, and a small random one with the shape of bge-m3. List it in pytest_plugins."""
+"""Models for the tests: the packaged MiniLM and a small random one of bge-m3's shape; a pytest plugin."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,11 @@ SCRIPTS = (
     "최고의 게임입니다",
     "🎮🔥👍🏽",
 )
-SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
+SPECIAL: dict[str, Any] = {"special_tokens": ["<s>", "<pad>", "</s>", "<unk>"], "unk_token": "<unk>"}
+NAMES = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"} | {
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+}
 
 
 def build_bge_shaped_model(directory: Path) -> Path:
@@ -34,19 +39,12 @@ def build_bge_shaped_model(directory: Path) -> Path:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=1000, special_tokens=SPECIAL_TOKENS, unk_token="<unk>", show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=1000, show_progress=False, **SPECIAL)
     tokenizer.train_from_iterator([WORDS, *SCRIPTS] * 20, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=8192,
-        **{"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"},
-        **{"pad_token": "<pad>", "unk_token": "<unk>"},
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=8192, **NAMES)  # type: ignore[no-untyped-call]
     torch.manual_seed(0)
     transformer = XLMRobertaModel(
         XLMRobertaConfig(

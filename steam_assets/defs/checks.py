@@ -1,12 +1,12 @@
-"""Asset checks: what is true of a range, or of a whole column, read back from the database. The SQL is store/states.py's."""
+"""Asset checks: what is true of a range or a whole column, read back from the database. The SQL is store/states.py's."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import op_name, table_key, vector_key
@@ -108,7 +108,7 @@ def build_column_checks(column: TextColumn) -> dg.AssetChecksDefinition:
 
 def column_check_name(column: TextColumn, rule: Rule) -> str:
     """The name of a rule's check for the whole column, unique on the table's asset."""
-    return f"{op_name(column)}_{rule.name}"
+    return re.sub(r"\W", "_", f"{column.vector}_{rule.name}", flags=re.ASCII)
 
 
 def scan_ranges(database: DatabaseResource, column: TextColumn, keys: Sequence[str]) -> list[RangeState]:
@@ -162,8 +162,8 @@ def log_range_evaluations(
 ) -> None:
     """Record one range's answers in a run of several ranges.
 
-    Dagster 1.13 stores the result of such a run without a partition, and counts an evaluation for its partition only when
-    it names the materialization it looked at (research/dagster.md 2); the class for that is not exported.
+    Dagster 1.13 stores the result of such a run without a partition, and counts an evaluation for its partition only
+    when it names the materialization it looked at; the class for that is not exported.
     """
     records = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=vector_key(column), asset_partitions=[key]), limit=1

@@ -20,7 +20,7 @@ def configuration(name: str) -> Path:
 
 
 def prepare_dagster_home() -> Path:
-    """Make <home>/dagster with the current dagster.yaml, and name it to Dagster and to the processes started from here."""
+    """Make <home>/dagster with the current dagster.yaml, and name it to Dagster and all processes started from here."""
     directory = make_home("dagster")
     shutil.copyfile(configuration("dagster.yaml"), directory / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(directory)

@@ -1,5 +1,6 @@
 """Streams of embeddings into vector columns, with the metadata an operator reads. The work is pipeline.py's."""
 
+import logging
 from contextlib import closing
 
 import dagster as dg
@@ -13,11 +14,14 @@ from steam_assets.store.read import sample_rows
 from steam_assets.store.runs import run_lock
 from steam_assets.targets import follow_target
 
+logger = logging.getLogger(__name__)
+"""dagster.yaml sends this logger's lines to the run's events too, and `embed` to a file."""
+
 GIB = 1 << 30
 
 
 class VectorColumnIOManager(dg.ConfigurableIOManager):
-    """Consumes an EmbeddingStream while it is produced; each range commits, is recorded and is materialized by itself."""
+    """Consumes an EmbeddingStream while it is produced; each range is committed, recorded and materialized by itself."""
 
     database: dg.ResourceDependency[DatabaseResource]
     gpu: dg.ResourceDependency[GpuResource]
@@ -28,13 +32,13 @@ class VectorColumnIOManager(dg.ConfigurableIOManager):
             run_lock(conn, context.run_id)
             remaining = obj.limit
             for id_range in obj.id_ranges:
-                with self.gpu.monitor(obj.encoder, context.log.info) as monitor:
-                    done = fill_range(conn, obj, id_range, monitor, context.run_id, context.log.info, remaining)
+                with self.gpu.monitor(obj.encoder, logger.info) as monitor:
+                    done = fill_range(conn, obj, id_range, monitor, context.run_id, logger.info, remaining)
                 remaining = None if remaining is None else remaining - done.counts.handled
                 metadata = range_metadata(conn, obj, id_range, done)
                 context.step_context.add_asset_metadata(metadata, context.asset_key, id_range.key)
                 if len(obj.id_ranges) > 1:
-                    # A run that dies in the next range leaves this one green; Dagster's own event comes only at the end.
+                    # A run that dies in the next range leaves this one green; Dagster's own event comes at the end.
                     context.log_event(
                         dg.AssetMaterialization(context.asset_key, partition=id_range.key, metadata=metadata)
                     )

@@ -29,7 +29,7 @@ STARTING_S = 30.0
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """One Dagster run over neighbouring ranges: rows through the encoder, and what went wrong, red blocking checks too."""
+    """One Dagster run over neighbouring ranges: rows through the encoder, and what went wrong, red checks too."""
 
     run_id: str
     ranges: int
@@ -62,15 +62,21 @@ def range_statuses(
     ]
 
 
-def pending_ranges(
+def ranges_to_run(
     instance: dg.DagsterInstance, column: TextColumn, connect: Callable[[], connection]
 ) -> tuple[list[IdRange], list[IdRange]]:
-    """All ranges of the column, new ones registered, and those of them with a row to encode or to clear."""
+    """All ranges of the column, new ones registered, and those with a row to encode or clear, or never materialized."""
     with closing(connect()) as conn:
         conn.autocommit = True
         run = target_run(conn, column)
         ranges = register_ranges(instance, conn, column)
-        return ranges, [id_range for id_range in ranges if has_pending(conn, column, run.run_id, id_range)]
+        materialized = instance.get_materialized_partitions(vector_key(column))
+        wanted = [
+            id_range
+            for id_range in ranges
+            if id_range.key not in materialized or has_pending(conn, column, run.run_id, id_range)
+        ]
+    return ranges, wanted
 
 
 def embed_column(
@@ -80,13 +86,13 @@ def embed_column(
     connect: Callable[[], connection],
     limit: int | None = None,
 ) -> Iterator[RunOutcome]:
-    """Materialize and check every range of ``column`` that has pending rows, a run for each stretch of neighbours.
+    """Materialize and check the ranges of ``column`` that need it, a run for each stretch of neighbours.
 
     With a ``limit`` each run has one range, so that none is started after so many rows.
     """
-    ranges, pending = pending_ranges(instance, column, connect)
+    ranges, wanted = ranges_to_run(instance, column, connect)
     rows = 0
-    for stretch in stretches(ranges, pending, RANGES_PER_RUN if limit is None else 1):
+    for stretch in stretches(ranges, wanted, RANGES_PER_RUN if limit is None else 1):
         remaining = None if limit is None else limit - rows
         if remaining == 0:
             return

@@ -22,14 +22,14 @@ PROBE_TEXTS = ("a farm", "Build, explore and survive with friends.")
 
 def load_modules(model: Model, device: str, dtype: str) -> "SentenceTransformer":
     """The model on the device, ready to run; raises UnknownModel when its files do not make a model."""
-    from sentence_transformers import SentenceTransformer
-
     if model.is_local:
         directory = Path(model.location)
     else:
         from steam_assets.encoder.hub import fetch
 
         directory = fetch(model)
+    from sentence_transformers import SentenceTransformer
+
     with _quiet():
         try:
             # From a directory, so that neither weights of a pull request nor code of another repository are looked up.

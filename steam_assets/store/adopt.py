@@ -1,4 +1,4 @@
-"""Taking over vectors that another tool wrote: finding, sampling and stamping them. Whether they agree is targets.py's."""
+"""Taking over vectors that another tool wrote: finding, sampling, stamping. Whether they agree is targets.py's."""
 
 import json
 

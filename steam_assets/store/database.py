@@ -3,13 +3,13 @@
 import getpass
 import os
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
 import psycopg2
 from psycopg2 import errors, sql
-from psycopg2.extensions import connection
-from psycopg2.extensions import make_dsn, parse_dsn
+from psycopg2.extensions import connection, make_dsn, parse_dsn
 
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import home, make_home, setting
@@ -131,7 +131,7 @@ def dagster_url(address: DatabaseAddress) -> str:
     beside = address.with_database("dagster")
     try:
         _create_database(address, "dagster")
-        connect(beside).close()
+        _check_dagster_can_work(beside)
     except (errors.InsufficientPrivilege, DatabaseUnavailable) as error:
         raise SteamAssetsError(
             f"Dagster's runs and events cannot be kept in {beside.description}: {str(error).strip()}. "
@@ -140,19 +140,24 @@ def dagster_url(address: DatabaseAddress) -> str:
     return _sqlalchemy_url(beside)
 
 
+def _check_dagster_can_work(address: DatabaseAddress) -> None:
+    """Raise where Dagster's tables are absent and this user may not create them."""
+    with closing(connect(address)) as conn, conn.cursor() as cursor:
+        cursor.execute(
+            "SELECT to_regclass('runs') IS NOT NULL OR COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)"
+        )
+        if cursor.fetchone() != (True,):
+            raise DatabaseUnavailable("this user may not create tables in it")
+
+
 def _create_database(address: DatabaseAddress, name: str) -> None:
     """Create a database beside ``address`` when it is absent; another process may be doing the same."""
-    conn = connect(address)
-    try:
+    with closing(connect(address)) as conn, conn.cursor() as cursor:
         conn.autocommit = True
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
-            if cursor.fetchone() is None:
+        cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
+        if cursor.fetchone() is None:
+            with suppress(errors.DuplicateDatabase, errors.UniqueViolation):
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    except (errors.DuplicateDatabase, errors.UniqueViolation):
-        pass
-    finally:
-        conn.close()
 
 
 def _address(text: str, source: str) -> DatabaseAddress:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from psycopg2 import sql
 from psycopg2.extensions import connection
@@ -72,7 +73,7 @@ def extend_ranges(conn: connection, column: TextColumn, registered: Sequence[IdR
 
 def check_contiguous(ranges: Sequence[IdRange]) -> None:
     """Raise when an id could fall between two ranges or outside all of them."""
-    holes = [(a, b) for a, b in zip(ranges, ranges[1:], strict=False) if a.stop is None or a.stop != b.start]
+    holes = [(a, b) for a, b in pairwise(ranges) if a.stop is None or a.stop != b.start]
     if holes or (ranges and ranges[0].start is not None):
         raise AssertionError(f"registered id ranges are not contiguous from the first id on: {holes or ranges[0]}")
 
@@ -112,7 +113,7 @@ def _quantiles(conn: connection, column: TextColumn, id_range: IdRange, ranges: 
 
 
 def _between(bounds: Sequence[int | str | None]) -> list[IdRange]:
-    return [IdRange(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [IdRange(start, stop) for start, stop in pairwise(bounds)]
 
 
 def _short_bounds(conn: connection, column: TextColumn, cuts: Sequence[int | str]) -> list[str]:

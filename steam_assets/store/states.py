@@ -11,7 +11,7 @@ from steam_assets.id_range import EVERYTHING, IdRange
 
 OFFENDERS_SHOWN = 5
 UNIT_NORM_TOLERANCE: Final = 1e-3
-"""Single precision leaves an error of about 1e-7 on a normalised vector's length; other tools round to 3 or 4 digits."""
+"""Single precision leaves an error of about 1e-7 on a unit vector's length; other tools round to 3 or 4 digits."""
 
 # The states of DESIGN.md, the first that fits. `unembeddable` is this row's entry in embedding_failures for the current
 # run and the current text; md5 is computed only for rows that have such an entry or a vector of the current run.
@@ -72,7 +72,8 @@ OFFENCES = {
     "norm": sql.SQL("has_vector AND NOT (abs(norm - 1) <= {tolerance})"),
     # A failed row may keep the vector of an earlier run; `coverage` says so already.
     "provenance": sql.SQL(
-        "has_vector AND state <> 'failed' AND (run.run_id IS NULL OR run.dimension <> found.dimension OR run.run_id <> {run_id})"
+        "has_vector AND state <> 'failed'"
+        " AND (run.run_id IS NULL OR run.dimension <> found.dimension OR run.run_id <> {run_id})"
     ),
     "drift": sql.SQL("drifted"),
 }

@@ -198,8 +198,8 @@ def copy_embeddings(conn: connection, embeddings: Embeddings) -> None:
 def copy_payload(embeddings: Embeddings) -> bytes:
     """The rows in binary COPY format: id, xmin, md5 and vector, each behind its length in bytes.
 
-    One numpy record per row and no loop over rows; text ids of equal length share a record type. Format:
-    https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"; vector: int16 dimension, int16 unused, float4s.
+    One numpy record per row and no loop over rows; text ids of equal length share a record type. Format: "Binary Format"
+    in https://www.postgresql.org/docs/current/sql-copy.html; a vector is int16 dimension, int16 unused, float4s.
     """
     versions = np.asarray(embeddings.row_versions, dtype=np.uint32)
     digests = np.frombuffer(b"".join(embeddings.source_md5), dtype="V16")
