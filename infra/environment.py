@@ -64,10 +64,17 @@ def prepare(directory: Path, torch: str | None, torch_index: str, *, with_tests:
         left = [path.name for path in directory.iterdir()]
         if before is None and left and wanted.made_here:
             raise BootstrapError(f"{directory} holds {left[0]} and is no virtual environment. Name another: --venv DIR")
+        can_add = before is not None and before.same_base(wanted) and (directory / "bin" / "python").exists()
         write_stamp(directory, wanted)
-        if wanted.made_here and not (before and before.same_base(wanted) and (directory / "bin" / "python").exists()):
-            make_environment(directory)
-        install(directory, wanted, torch_index, lock)
+        if wanted.made_here and not can_add:
+            make_environment(directory, lock)
+        try:
+            install(directory, wanted, torch_index, lock)
+        except BootstrapError:
+            # pip said no, it was not killed: what was complete before is no ruin, and is added to at the next run.
+            if before is not None and can_add:
+                write_stamp(directory, before)
+            raise
         write_stamp(directory, replace(wanted, ready=True))
     log.info("%s is ready after %.0f s.", directory, time.monotonic() - started)
 
@@ -135,7 +142,7 @@ def locked(directory: Path) -> Iterator[int]:
         os.close(lock)
 
 
-def make_environment(directory: Path) -> None:
+def make_environment(directory: Path, lock: int) -> None:
     """A fresh virtual environment; whatever a former one left is removed first."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     for module in ("venv", "ensurepip"):
@@ -149,7 +156,7 @@ def make_environment(directory: Path) -> None:
             shutil.rmtree(path)
         elif path.name != STAMP:
             path.unlink()
-    run_step("virtual environment", [sys.executable, "-m", "venv", str(directory)])
+    run_step("virtual environment", [sys.executable, "-m", "venv", str(directory)], lock)
 
 
 # What goes into it
@@ -190,7 +197,7 @@ def pip_settings(python: str) -> dict[str, str]:
     return dict(re.findall(r"^[\w:-]+\.([\w-]+)='(.*)'$", listed, re.MULTILINE))
 
 
-def run_step(name: str, command: Sequence[str], lock: int | None = None) -> None:
+def run_step(name: str, command: Sequence[str], lock: int) -> None:
     """One line when it is done; when it fails, its last words and the next step, with its exit code."""
     log.info("Installing %s ...", name)
     started = time.monotonic()
@@ -203,13 +210,13 @@ def run_step(name: str, command: Sequence[str], lock: int | None = None) -> None
         errors="replace",
         check=False,
         env=environment,
-        pass_fds=() if lock is None else (lock,),
+        pass_fds=(lock,),
     )
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-30:])
         raise BootstrapError(
-            f"{tail}\nInstalling {name} failed (exit {done.returncode}); its last words are above. Once that is "
-            "mended, run the same command again: what was downloaded is kept.",
+            f"{tail}\nInstalling {name} failed (exit {done.returncode}); its last words are above; pip speaks of "
+            "missing or conflicting versions also when it cannot reach its index. Then run the same command again.",
             exit_code=done.returncode if done.returncode > 0 else 128 - done.returncode,
         )
     log.info("Installed %s in %.0f s.", name, time.monotonic() - started)

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -89,7 +89,6 @@ def main() -> None:
 def init(model: str | None, adopt: bool, dry_run: bool, **device: str | int | None) -> None:
     """Create or complete the schema, and choose the model of columns that have none."""
     from steam_assets.initialise import initialise
-    from steam_assets.store.schema import apply_schema  # noqa: F401
     from steam_assets.targets import adopt as adopt_column
 
     with closing(connect()) as conn:
@@ -151,6 +150,8 @@ def embed(
     from steam_assets.targets import check_environment_agrees, target_run
     from steam_assets.terminal import estimate_lines, status_table
 
+    if model and dry_run:
+        raise click.UsageError("--dry-run changes nothing, the model neither. Leave out one of --model and --dry-run.")
     chosen = [find_column(name) for name in columns] or list(COLUMNS)
     with closing(connect()) as conn:
         if model:
@@ -264,9 +265,7 @@ def demo(
     from steam_assets.demo import run_demo
     from steam_assets.up import serve
 
-    with ExitStack():
-        complete = run_demo(connect, [*data, *more_data], gpu(device), click.echo)
-    if not complete:
+    if not run_demo(connect, [*data, *more_data], gpu(device), click.echo):
         sys.exit(EXIT_INCOMPLETE)
     if not then_exit:
         serve(connect, COLUMNS, "127.0.0.1", port, click.echo)
@@ -327,11 +326,14 @@ def _change_model(conn: "connection", column: TextColumn, name: str, yes: bool) 
     model = find_model(name, setting("STEAM_ASSETS_MODEL_REVISION"))
     if status is None:
         raise SteamAssetsError(f"{column} has no model yet. Run `steam-assets init --model {name}`.")
+    if not yes and not sys.stdin.isatty():
+        raise SteamAssetsError(f"{column}: a change of model is asked about, and nobody is there. Repeat with --yes.")
     question = (
         f"Fill {column} with {model.name} instead of {status.model_name}? {status.state.embedded:,} rows become stale, "
         "and searches lose each of them as it is encoded anew, until all are done."
     )
     if not yes and not click.confirm(question):
-        raise click.Abort
+        click.echo("Nothing was changed.", err=True)
+        sys.exit(EXIT_INCOMPLETE)
     with conn:
         change_model(conn, column, model)

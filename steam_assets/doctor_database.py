@@ -12,8 +12,8 @@ from steam_assets.settings import setting
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.server import EmbeddedTable, Server, read_embedded_table, read_server
 
-OLDEST_POSTGRESQL = 14
-"""The oldest release that the PostgreSQL project still mends in 2026."""
+OLDEST_POSTGRESQL = 15
+"""The oldest release that its makers still mend: support for 14 ended in November 2026."""
 
 
 def check_database(columns: Sequence[TextColumn], database_url: str | None) -> Iterator[Check]:
@@ -65,7 +65,7 @@ def _check_rights(server: Server, conn: connection) -> Check:
     }
     lacking = [right for right, held in needed.items() if not held]
     if not lacking:
-        return Check("rights", "ok", f"{user} may create tables and temporary tables")
+        return Check("rights", "ok", f"{conn.info.user} may create tables and temporary tables")
     grants = "; ".join(f"GRANT {right} TO {user}" for right in lacking)
     return Check("rights", "fail", f"{user} lacks {' and '.join(lacking)}", f"an administrator runs: {grants}")
 

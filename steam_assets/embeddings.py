@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = Sequence[int] | Sequence[str]
+
+UNIT_NORM_TOLERANCE: Final = 1e-3
+"""Single precision leaves an error of about 1e-7 on a unit vector's length; other tools round to 3 or 4 digits."""
 
 
 class InvalidEmbeddings(ValueError):
@@ -52,10 +56,15 @@ class Embeddings:
         sizes = {len(self.ids), len(self.row_versions), len(self.source_md5), self.vectors.shape[0]}
         if len(sizes) != 1:
             raise InvalidEmbeddings(f"ids, row versions, digests and vectors differ in number: {sorted(sizes)}")
+        if any(len(digest) != 16 for digest in self.source_md5):
+            raise InvalidEmbeddings("a digest is not 16 bytes long")
         if len(set(self.ids)) != len(self.ids):
             raise InvalidEmbeddings("an id occurs twice")
         if not np.isfinite(self.vectors).all():
             raise InvalidEmbeddings("a vector holds NaN or infinity")
+        norms = np.linalg.norm(self.vectors, axis=1)
+        if (wrong := np.abs(norms - 1) > UNIT_NORM_TOLERANCE).any():
+            raise InvalidEmbeddings(f"a vector has the length {norms[wrong][0]:.4g}; expected 1")
 
     def __len__(self) -> int:
         return len(self.ids)

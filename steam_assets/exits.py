@@ -6,31 +6,42 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
 import click
 
-from steam_assets.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_UNEXPECTED, EXIT_USAGE, SteamAssetsError
+from steam_assets.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_UNEXPECTED,
+    EXIT_USAGE,
+    SteamAssetsError,
+)
 from steam_assets.settings import make_home, read_dotenv
 
 
 def run_and_exit(command: Callable[[], object]) -> NoReturn:
     """Run a command and end the process with its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signals = _record_signals()
+    with _noting_signals() as signals:
+        sys.exit(_exit_code(command, signals))
+
+
+def _exit_code(command: Callable[[], object], signals: socket.socket) -> int:
+    """Run a command, tell what went wrong, and return the exit code."""
     try:
         read_dotenv()
         command()
     except SteamAssetsError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(EXIT_USAGE)
+        return EXIT_USAGE
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001  (the last place an error can be told)
@@ -38,23 +49,33 @@ def run_and_exit(command: Callable[[], object]) -> NoReturn:
         if interrupted:
             terminated = signal.SIGTERM in _received(signals)
             click.echo("Terminated." if terminated else "Interrupted.", err=True)
-            sys.exit(EXIT_TERMINATED if terminated else EXIT_INTERRUPTED)
+            return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
         click.echo(f"Unexpected error: {type(error).__name__}: {error}. {_write_traceback()}", err=True)
-        sys.exit(EXIT_UNEXPECTED)
-    sys.exit(0)
+        return EXIT_UNEXPECTED
+    return EXIT_DONE
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _record_signals() -> socket.socket:
-    """Have Python note each signal's number, whoever handles it: Dagster replaces the handlers while it runs steps."""
+@contextlib.contextmanager
+def _noting_signals() -> Iterator[socket.socket]:
+    """Take SIGTERM for Ctrl-C, and have Python note each signal's number in the socket that this yields.
+
+    Noted whoever handles it: Dagster replaces the handlers while it runs steps.
+    """
     receiver, sender = socket.socketpair()
-    for end in (receiver, sender):
-        end.setblocking(False)
-    signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
-    return receiver
+    with receiver, sender:
+        for end in (receiver, sender):
+            end.setblocking(False)
+        handler = signal.signal(signal.SIGTERM, _interrupt)
+        noted_by = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        try:
+            yield receiver
+        finally:
+            signal.set_wakeup_fd(noted_by)
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _received(signals: socket.socket) -> bytes:

@@ -30,10 +30,12 @@ class IdRange:
     stop: int | str | None
 
     def __post_init__(self) -> None:
-        if isinstance(self.start, int) and isinstance(self.stop, int) and self.start >= self.stop:
-            raise BadPartitionKey(f"An id range starts before it stops; found {self.start} to {self.stop}.")
-        if self.start is not None and self.stop is not None and type(self.start) is not type(self.stop):
+        if self.start is None or self.stop is None:
+            return
+        if type(self.start) is not type(self.stop):
             raise BadPartitionKey(f"Both ends of an id range have one type; found {self.start!r} and {self.stop!r}.")
+        if self.start == self.stop or (isinstance(self.start, int) and self.start > int(self.stop)):
+            raise BadPartitionKey(f"An id range starts before it stops; found {self.start!r} to {self.stop!r}.")
 
     @property
     def key(self) -> str:

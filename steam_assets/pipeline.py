@@ -138,6 +138,9 @@ def fill_range(
             conn.rollback()
             status: RangeStatus = "failed" if isinstance(error, Exception) else "aborted"
             record_range(conn, range_id, status, outcome(), encoder, f"{type(error).__name__}: {error}")
+        if isinstance(error, psycopg2.InterfaceError) and isinstance(error.__context__, psycopg2.Error):
+            # The connection died inside `with conn`, whose rollback then raised over the error that says why.
+            raise error.__context__ from None
         raise
     record_range(conn, range_id, "done", outcome(), encoder)
     return outcome()

@@ -13,6 +13,7 @@ from steam_assets.sample_themes import Theme, themes
 
 APPLICATION_COUNT = 2_000
 REVIEW_COUNT = 6_000
+DENSE_COUNT = 400
 SEED = 2_025
 
 
@@ -51,8 +52,8 @@ def catalogue(count: int = APPLICATION_COUNT) -> Iterator[SampleApplication]:
     taken: set[str] = set()
     appid = 0
     for number in range(count):
-        # Multiples of ten, dense at first: a fifth of the rows has the lowest hundredth of the ids.
-        appid += 10 * (dice.between(1, 9) if number < count // 5 else dice.between(1, 400))
+        # Multiples of ten, as uneven as the real ones: a fifth of the rows has the lowest hundredth of the ids.
+        appid += 10 * dice.between(1, 9 if number < DENSE_COUNT else 400)
         theme = dice.one(every_theme)
         name = write_name(dice, theme)
         while name in taken:

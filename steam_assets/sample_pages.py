@@ -43,10 +43,12 @@ SECTIONS = (
     "Begin with what you have. {A}. Later you {b} and {c}, and what was hard becomes a habit.",
     "{A} alone or together. {B} when you feel ready. And if it goes wrong, {c} and try once more.",
 )
-PREPOSITIONS = frozenset(
-    ["against", "among", "as", "at", "because", "before", "below", "far", "for", "from", "in", "of", "on", "through"]
-    + ["to", "under", "until", "while", "with", "without"]
-)
+# fmt: off
+PREPOSITIONS = frozenset({
+    "against", "among", "as", "at", "because", "before", "below", "far", "for", "from", "in", "of", "on", "through",
+    "to", "under", "until", "while", "with", "without",
+})
+# fmt: on
 CLOSINGS = (
     "Made by a team of {n} who couldn't find the game they wanted to play.",
     "Please note: this game is in early access & will grow with your ideas.",

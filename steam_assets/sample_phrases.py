@@ -6,7 +6,8 @@
 ONE_WORD = (
     "Good", "good game", "nice", "Great!", "meh", "Masterpiece", "fun", "Boring", "10/10", "yes", "no", "refunded",
     "Amazing.", ".", "👍", "❤️❤️❤️", "ok", "gg", "Trash", "worth it", "🔥", "cool", "buy it", "Underrated", "Peak",
-    "7/10", "lol", "recommended", "Overpriced", "addictive", "it is fine I guess", "my kids love it", "Best of the year",
+    "7/10", "lol", "recommended", "Overpriced", "addictive", "it is fine I guess", "my kids love it",
+    "Best of the year",
 )
 # fmt: on
 

@@ -1,4 +1,5 @@
-"""What every test may ask for: databases of our own (databases.py) and models that need no network (models.py)."""
+"""What every test may ask for: databases of our own (databases.py), models that need no network (models.py), rows
+to embed (rows.py), and a Dagster instance (dagster_home.py)."""
 
 import os
 
@@ -7,4 +8,4 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-pytest_plugins = ["steam_assets_tests.databases", "steam_assets_tests.models"]
+pytest_plugins = [f"steam_assets_tests.{name}" for name in ("databases", "models", "rows", "dagster_home")]

@@ -25,7 +25,7 @@ NAMES = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token
 }
 
 
-def build_bge_shaped_model(directory: Path) -> Path:
+def build_bge_shaped_model(directory: Path, dimension: int = 1024) -> Path:
     """A random XLM-RoBERTa with bge-m3's dimension, pooling, normalisation and 8,192 tokens, but two layers; saved."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -49,10 +49,10 @@ def build_bge_shaped_model(directory: Path) -> Path:
     transformer = XLMRobertaModel(
         XLMRobertaConfig(
             vocab_size=1024,
-            hidden_size=1024,
+            hidden_size=dimension,
             num_hidden_layers=2,
-            num_attention_heads=16,
-            intermediate_size=4096,
+            num_attention_heads=dimension // 64,
+            intermediate_size=4 * dimension,
             max_position_embeddings=8194,
             type_vocab_size=1,
             layer_norm_eps=1e-5,
@@ -64,7 +64,7 @@ def build_bge_shaped_model(directory: Path) -> Path:
     parts = directory / "transformer"
     transformer.save_pretrained(parts)
     fast.save_pretrained(parts)
-    modules = [Transformer(str(parts)), Pooling(1024, pooling_mode="cls"), Normalize()]
+    modules = [Transformer(str(parts)), Pooling(dimension, pooling_mode="cls"), Normalize()]
     saved = directory / "bge-shaped"
     SentenceTransformer(modules=modules, device="cpu").save(str(saved))
     return saved
@@ -86,3 +86,9 @@ def minilm_encoder(minilm: Model) -> Encoder:
 def bge_shaped(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The random model of bge-m3's shape."""
     return find_model(str(build_bge_shaped_model(tmp_path_factory.mktemp("models"))))
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The same with 64 dimensions, for tests that run many forwards or very long texts."""
+    return find_model(str(build_bge_shaped_model(tmp_path_factory.mktemp("models"), dimension=64)))

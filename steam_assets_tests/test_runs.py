@@ -1,9 +1,11 @@
 """Runs are found again by what they mean; ranges keep a record, also of those whose process died."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, REVIEWS
@@ -24,6 +26,7 @@ from steam_assets.store.runs import (
     start_range,
 )
 from steam_assets.store.schema import apply_schema, plan_schema
+from steam_assets_tests.databases import wait_until
 
 RECIPE = {"revision": "5617a9f", "max_seq_length": 8192, "pooling": "cls", "preparation": "plain"}
 
@@ -45,8 +48,9 @@ def attempt(conn: connection, run_id: int, dagster_run_id: str, key: str = "~:00
 
 
 def fields(conn: connection, range_id: int, names: str) -> tuple[object, ...]:
+    question = sql.SQL("SELECT {} FROM embedding_run_ranges WHERE range_id = %s").format(sql.SQL(names))
     with conn.cursor() as cursor:
-        cursor.execute(f"SELECT {names} FROM embedding_run_ranges WHERE range_id = %s", (range_id,))
+        cursor.execute(question, (range_id,))
         return cursor.fetchone() or ()
 
 
@@ -76,15 +80,13 @@ def test_what_differs_in_meaning_is_another_run(
 
 def test_two_processes_that_create_one_run_get_one_run(conn: connection, other: connection) -> None:
     """The one who comes second waits for the first one's commit and takes its run."""
-    from threading import Thread
-
     first = find_or_create_run(conn, "m", 8, True, RECIPE)
     found: list[int] = []
 
     def second() -> None:
         found.append(find_or_create_run(other, "m", 8, True, RECIPE))
 
-    thread = Thread(target=second)
+    thread = threading.Thread(target=second)
     thread.start()
     thread.join(timeout=0.3)
     assert found == []
@@ -168,14 +170,11 @@ def test_a_run_is_alive_while_any_of_its_connections_is(conn: connection, other:
     other.rollback()
     assert is_run_alive(conn, "run-a")
     assert not is_run_alive(conn, "run-b")
-    with conn.cursor() as cursor:
+    with other.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_unlock_all()")
-    assert is_run_alive(conn, "run-a")
-    other.close()
-    with conn.cursor() as cursor:
-        # A backend releases its locks a moment after its client has gone.
-        cursor.execute("SELECT pg_sleep(0.3)")
-    assert not is_run_alive(conn, "run-a")
+    assert is_run_alive(other, "run-a")
+    conn.close()
+    wait_until(lambda: not is_run_alive(other, "run-a"), "the lock goes with its session")
 
 
 def test_a_run_of_another_database_is_not_ours(conn: connection, empty_database_url: str) -> None:

@@ -3,17 +3,20 @@
 import gc
 import hashlib
 import logging
+import re
+import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from steam_assets.embeddings import EncodedBatch, SourceTexts
-from steam_assets.encoder.models import Model
+from steam_assets.encoder.models import Model, find_model
 from steam_assets.encoder.preparation import PREPARATIONS, Preparation
 from steam_assets.encoder.transformer import DeviceFailed, Encoder, TextTooLarge, load_encoder
 from steam_assets.errors import SteamAssetsError
@@ -28,7 +31,7 @@ MIXED = [
     "Отличная игра про космос и ферму " * 6,
     "[h1]Great[/h1] [b]game[/b] </s> <pad> [SEP] & &amp;",
     "a",
-    *(" ".join(["explore", "survive", "craft"] * n) for n in (1, 2, 5, 9, 14, 30, 60)),
+    *(" ".join(["explore", "survive", "craft"] * n) for n in (1, 2, 5, 9, 14)),
 ]
 
 
@@ -63,25 +66,26 @@ def by_id(batches: Sequence[EncodedBatch]) -> dict[Any, NDArray[np.float32]]:
 
 def test_minilm_gives_what_sentence_transformers_gives(minilm: Model, minilm_encoder: Encoder) -> None:
     """Mixed lengths and scripts, empty texts and texts above the maximum, in the caller's order."""
-    texts = [*MIXED, "play with friends and build a world " * 200]
+    texts = [*MIXED, "play with friends and build a world " * 50]
     vectors = minilm_encoder.encode(texts)
-    assert (vectors.dtype, vectors.shape) == (np.float32, (len(texts), 384))
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (len(texts), 384)
     assert cosines(vectors, reference(minilm, texts)).min() >= 0.99999
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
 
 
 def test_the_shape_of_bge_m3_gives_what_sentence_transformers_gives(bge_shaped: Model) -> None:
     """Its positions start after the padding: wrong offsets give cosines of 0.7."""
-    texts = [*MIXED, "a game of friends " * 400]
+    texts = [*MIXED, "a game of friends " * 40]
     assert cosines(load_encoder(bge_shaped, "cpu").encode(texts), reference(bge_shaped, texts)).min() >= 0.99999
 
 
-def test_a_text_above_8192_tokens_is_cut_where_sentence_transformers_cuts_it(bge_shaped: Model) -> None:
+def test_a_text_above_8192_tokens_is_cut_where_sentence_transformers_cuts_it(narrow: Model) -> None:
     """The last position of the table is used, and none behind it."""
-    encoder = load_encoder(bge_shaped, "cpu")
+    encoder = load_encoder(narrow, "cpu")
     texts = ["dragon " * 9000 + "sword"]
     assert encoder.count_tokens(texts)[0] > 8192
-    assert cosines(encoder.encode(texts), reference(bge_shaped, texts)).min() >= 0.99999
+    assert cosines(encoder.encode(texts), reference(narrow, texts)).min() >= 0.99999
 
 
 def test_a_prompt_is_applied_as_sentence_transformers_applies_it(minilm: Model, minilm_encoder: Encoder) -> None:
@@ -206,6 +210,11 @@ PHRASES: tuple[Callable[[], Exception], ...] = (
 )
 
 
+def transformer_of(encoder: Encoder) -> Any:
+    """The model that transformers loaded, below sentence-transformers."""
+    return cast(Any, encoder._modules[0]).model
+
+
 class SmallDevice:
     """Transformers' forward on a device that holds ``cap`` padded tokens; keeps an eye on what stays alive."""
 
@@ -216,9 +225,9 @@ class SmallDevice:
         self.failures = 0
         self.alive_at_retry = 0
         self._failed: list[weakref.ref[Any]] = []
-        self._model = encoder._modules[0].model
-        self._forward = self._model.forward
-        monkeypatch.setattr(self._model, "forward", self.forward)
+        model = transformer_of(encoder)
+        self._forward = model.forward
+        monkeypatch.setattr(model, "forward", self.forward)
 
     def forward(self, **features: Any) -> Any:
         """Run, or fail holding an activation in a frame of the traceback."""
@@ -235,9 +244,9 @@ class SmallDevice:
 
 
 @pytest.fixture
-def encoder(minilm: Model) -> Encoder:
+def encoder(narrow: Model) -> Encoder:
     """An encoder of this test's own, with a budget of 2,048 tokens."""
-    return Encoder(minilm, "cpu", batch_tokens=2048)
+    return Encoder(narrow, "cpu", batch_tokens=2048)
 
 
 TEXTS = [" ".join(["farm"] * (1 + n % 40)) + f" {n}" for n in range(120)]
@@ -284,14 +293,10 @@ def test_what_held_is_remembered_by_the_next_call(encoder: Encoder, monkeypatch:
 
 def test_a_single_failure_costs_a_few_packs_of_speed(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the memory comes back, the budget grows again."""
-    device = SmallDevice(encoder, monkeypatch, cap=0)
-    device.error = PHRASES[1]
-    original, device.cap = device.cap, 10**9
-    encoder.budget.shrink(2048)
-    shrunk = encoder.budget.tokens
-    for _ in range(8):
-        encoder.encode(TEXTS * 3)
-    assert original == 0
+    device = SmallDevice(encoder, monkeypatch, cap=300)
+    encoder.encode(TEXTS[:50])
+    shrunk, device.cap = encoder.budget.tokens, 10**9
+    encoder.encode(TEXTS * 10)
     assert encoder.budget.tokens > shrunk
 
 
@@ -299,12 +304,13 @@ def test_a_text_that_does_not_fit_alone_is_named_and_the_rest_is_encoded(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad row costs one row, with a reason and a bounded number of tries."""
-    texts = [*TEXTS[:20], "world " * 200, *TEXTS[20:40]]
+    texts = [f"farm {n}" for n in range(41)]
+    texts[20] = "world " * 200
     device = SmallDevice(encoder, monkeypatch, cap=100)
     batches = list(encoder.embed([page(texts)], PLAIN))
     failed = [row for batch in batches for row in batch.unembeddable]
     assert [row.id for row in failed] == [20]
-    assert "out of memory with 202 tokens alone on cpu" in str(failed[0].reason)
+    assert re.fullmatch(r"out of memory with \d{3} tokens alone on cpu \(.+\)", str(failed[0].reason))
     assert sorted(by_id(batches)) == [n for n in range(41) if n != 20]
     assert device.failures <= 10
 
@@ -313,7 +319,7 @@ def test_encode_refuses_a_text_that_does_not_fit(encoder: Encoder, monkeypatch: 
     """A caller that wants every vector gets an error that says which text and why."""
     SmallDevice(encoder, monkeypatch, cap=100)
     with pytest.raises(
-        TextTooLarge, match=r"Text 1 of 2 cannot be embedded: out of memory with 202 tokens alone on cpu"
+        TextTooLarge, match=r"Text 1 of 2 cannot be embedded: out of memory with \d+ tokens alone on cpu"
     ):
         encoder.encode(["fits", "world " * 200])
 
@@ -344,8 +350,8 @@ def test_a_row_without_a_finite_vector_is_named_alone(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     """Its neighbours in the same forward keep theirs."""
-    transformer = encoder._modules[0].model
-    forward, bad = transformer.forward, encoder._tokenizer.tokenize(["dragon"]).encodings[0].ids[1]
+    transformer = transformer_of(encoder)
+    forward, bad = transformer.forward, encoder._tokenizer.tokenize(["☃"]).encodings[0].ids[-2]
 
     def spoiled(**features: Any) -> Any:
         output = forward(**features)
@@ -353,7 +359,7 @@ def test_a_row_without_a_finite_vector_is_named_alone(
         return output
 
     monkeypatch.setattr(transformer, "forward", spoiled)
-    batches = list(encoder.embed([page(["farm", "dragon", "castle"])], PLAIN))
+    batches = list(encoder.embed([page(["farm", "☃", "friends"])], PLAIN))
     assert [(row.id, row.reason) for batch in batches for row in batch.unembeddable] == [
         (1, "the model gives no finite vector in fp32")
     ]
@@ -364,7 +370,7 @@ def test_a_model_that_gives_no_finite_vector_at_all_blames_no_text(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broken device or precision is one error, not a table of them."""
-    transformer = encoder._modules[0].model
+    transformer = transformer_of(encoder)
     forward = transformer.forward
 
     def spoiled(**features: Any) -> Any:
@@ -382,7 +388,7 @@ def test_a_model_that_gives_no_finite_vector_at_all_blames_no_text(
 
 def test_an_encoder_is_loaded_once_per_process(minilm: Model, minilm_encoder: Encoder) -> None:
     """The model stays in memory from range to range."""
-    assert load_encoder(minilm, "cpu", "auto") is load_encoder(minilm, "cpu", "fp32") is minilm_encoder
+    assert load_encoder(minilm, "cpu", "auto") is load_encoder(minilm, "cpu", "fp32")
     assert (minilm_encoder.device, minilm_encoder.dtype) == ("cpu", "fp32")
     assert minilm_encoder.device_name
     assert minilm_encoder.peak_memory_bytes() > 10**8
@@ -407,6 +413,17 @@ def test_without_cuda_the_cpu_is_used_and_the_reason_is_logged(
     assert "Using the CPU: torch" in caplog.text
     with pytest.raises(SteamAssetsError, match=r"cuda was asked for, but torch .* is a CPU build"):
         load_encoder(minilm, "cuda")
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_files_that_are_no_weights_are_refused(minilm: Model, tmp_path: Path, weights: str) -> None:
+    """The message names the model, not where it lies."""
+    damaged = tmp_path / "damaged"
+    shutil.copytree(minilm.location, damaged, ignore=shutil.ignore_patterns("model.safetensors"))
+    (damaged / weights).write_bytes(b"no weights")
+    with pytest.raises(SteamAssetsError, match=r"damaged cannot be loaded: .+ Save or download it again") as caught:
+        load_encoder(find_model(str(damaged)), "cpu")
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_loading_says_nothing_about_where_the_model_is(

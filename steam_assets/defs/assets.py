@@ -23,17 +23,22 @@ class EmbeddingConfig(dg.Config):
 def table_key(column: TextColumn) -> dg.AssetKey:
     """The asset of the column's table: ["reviews"], or ["schema", "table"] outside public."""
     path = [column.table] if column.schema == "public" else [column.schema, column.table]
-    return dg.AssetKey(path)
+    return dg.AssetKey([_dagster_name(part) for part in path])
 
 
 def vector_key(column: TextColumn) -> dg.AssetKey:
     """The asset of the vector column: ["reviews", "review_embedding"]."""
-    return dg.AssetKey([*table_key(column).path, column.vector])
+    return dg.AssetKey([*table_key(column).path, _dagster_name(column.vector)])
 
 
 def op_name(column: TextColumn) -> str:
-    """The asset key as a name that Dagster's ops and jobs may have."""
-    return re.sub(r"\W", "_", "_".join(vector_key(column).path), flags=re.ASCII)
+    """The asset key as one name, for jobs and checks."""
+    return "_".join(vector_key(column).path)
+
+
+def _dagster_name(name: str) -> str:
+    """A name of the database as Dagster takes it; two that become the same are refused when definitions load."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def build_table_asset(column: TextColumn) -> dg.AssetSpec:
@@ -50,8 +55,7 @@ def build_vector_asset(column: TextColumn) -> dg.AssetsDefinition:
     """The vector column, partitioned by id range."""
 
     @dg.asset(
-        name=column.vector,
-        key_prefix=table_key(column).path,
+        key=vector_key(column),
         deps=[table_key(column)],
         partitions_def=partitions_of(column),
         backfill_policy=dg.BackfillPolicy.multi_run(RANGES_PER_RUN),

@@ -1,6 +1,5 @@
-"""Asset checks: what is true of a range or a whole column, read back from the database. The SQL is store/states.py's."""
+"""Asset checks: what is true of a range or a whole column, read back from the database by store/states.py."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -108,7 +107,7 @@ def build_column_checks(column: TextColumn) -> dg.AssetChecksDefinition:
 
 def column_check_name(column: TextColumn, rule: Rule) -> str:
     """The name of a rule's check for the whole column, unique on the table's asset."""
-    return re.sub(r"\W", "_", f"{column.vector}_{rule.name}", flags=re.ASCII)
+    return f"{vector_key(column).path[-1]}_{rule.name}"
 
 
 def scan_ranges(database: DatabaseResource, column: TextColumn, keys: Sequence[str]) -> list[RangeState]:

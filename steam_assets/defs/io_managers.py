@@ -21,7 +21,7 @@ GIB = 1 << 30
 
 
 class VectorColumnIOManager(dg.ConfigurableIOManager):
-    """Consumes an EmbeddingStream while it is produced; each range is committed, recorded and materialized by itself."""
+    """Consumes an EmbeddingStream while it is produced; each range is committed, recorded and materialized alone."""
 
     database: dg.ResourceDependency[DatabaseResource]
     gpu: dg.ResourceDependency[GpuResource]

@@ -8,7 +8,6 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import op_name, table_key, vector_key
 from steam_assets.defs.checks import RULES, column_check_name
-from steam_assets.defs.partitions import partitions_of
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.defs.runs import COLUMN_JOB_PREFIX, embed_column
 
@@ -30,7 +29,6 @@ def build_column_job(column: TextColumn) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         column_job_name(column),
         selection=dg.AssetSelection.assets(vector_key(column)),
-        partitions_def=partitions_of(column),
         description=f"Fill {column} for the chosen id ranges, and check them.",
     )
 

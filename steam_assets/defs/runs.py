@@ -1,7 +1,7 @@
 """Running pending ranges through Dagster in this process, as the command line and the job for everything do."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -118,28 +118,53 @@ def run_ranges(
         rows += progress.rows
 
     with watching(count):
-        result = job.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
+        result, errors = execute(
+            instance,
+            job,
+            {**QUIET, "ops": {"__".join(vector_key(column).path): {"config": {"limit": limit}}}},
             partition_key=first if single else None,
             tags=None if single else {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
-            run_config={**QUIET, "ops": {"__".join(vector_key(column).path): {"config": {"limit": limit}}}},
         )
-    failures = [event.step_failure_data.error for event in result.filter_events(lambda event: event.is_step_failure)]
-    return RunOutcome(result.run_id, len(stretch), rows, tuple(root_message(error) for error in failures if error))
+    return RunOutcome(result.run_id, len(stretch), rows, tuple(error.message.strip() for error in errors))
 
 
 def run_checks(instance: dg.DagsterInstance, job: dg.JobDefinition) -> list[str]:
-    """Run a job of checks; return the names of the red ones."""
-    result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
-    return [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
+    """Run a job of checks; return the names of those that are not green, for want of an answer too."""
+    result, _ = execute(instance, job, QUIET)
+    green = {check.asset_check_key for check in result.get_asset_check_evaluations() if check.passed}
+    return sorted(key.name for key in job.asset_layer.asset_graph.asset_check_keys - green)
 
 
-def root_message(error: SerializableErrorInfo) -> str:
+def execute(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    run_config: Mapping[str, object],
+    partition_key: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> tuple[dg.ExecuteInProcessResult, list[SerializableErrorInfo]]:
+    """Run a job in this process; return its result and what went wrong first in each failed step.
+
+    An interrupt ends the run as canceled and is raised again here.
+    """
+    result = job.execute_in_process(
+        instance=instance, raise_on_error=False, run_config=run_config, partition_key=partition_key, tags=tags
+    )
+    failures = [event.step_failure_data.error for event in result.filter_events(lambda event: event.is_step_failure)]
+    errors = [root_error(error) for error in failures if error is not None]
+    if any(error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in errors):
+        run = instance.get_run_by_id(result.run_id)
+        if run is not None and run.status is dg.DagsterRunStatus.FAILURE:
+            # Dagster calls an interrupt that it was not asked for a failure; here a person asked.
+            instance.report_run_canceled(run, message="Interrupted on the command line.")
+        raise KeyboardInterrupt
+    return result, errors
+
+
+def root_error(error: SerializableErrorInfo) -> SerializableErrorInfo:
     """What went wrong first, without Dagster's frames around it."""
     while error.cause is not None:
         error = error.cause
-    return error.message.strip()
+    return error
 
 
 def stretches(ranges: Sequence[IdRange], wanted: Sequence[IdRange], longest: int) -> Iterator[list[IdRange]]:

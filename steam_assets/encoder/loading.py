@@ -5,12 +5,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steam_assets.encoder.device import torch_dtype
+from steam_assets.encoder.device import DeviceUnavailable, torch_dtype
+from steam_assets.encoder.memory import is_out_of_memory
 from steam_assets.encoder.models import Model, UnknownModel
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def load_modules(model: Model, device: str, dtype: str) -> "SentenceTransformer"
         from steam_assets.encoder.hub import fetch
 
         directory = fetch(model)
+    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
     with _quiet():
@@ -43,9 +46,15 @@ def load_modules(model: Model, device: str, dtype: str) -> "SentenceTransformer"
                     "use_safetensors": None if model.is_local or model.pickle_sha256 else True,
                 },
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, UnpicklingError) as error:
+            reason = str(error).partition("\n")[0].replace(str(directory), model.name)
+            if is_out_of_memory(error):
+                raise DeviceUnavailable(
+                    f"{device} has no memory for {model.name} in {dtype}: {reason}. Stop what else uses it "
+                    "(`nvidia-smi`, `free`), or choose a smaller model or another device."
+                ) from error
             raise UnknownModel(
-                f"{model.name} cannot be loaded: {str(error).partition(chr(10))[0]}. Expected what "
+                f"{model.name} cannot be loaded: {reason}. Expected what "
                 "SentenceTransformer(...).save_pretrained(directory) writes. Save or download it again."
             ) from error
         modules.max_seq_length = model.max_seq_length

@@ -45,7 +45,7 @@ def read_model(directory: Path, name: str, revision: str, location: str) -> Mode
 
 def directory_revision(directory: Path) -> str:
     """ "sha256:" and the digest over weights, configuration and tokenizer, by content and relative name."""
-    folders = [folder for folder in directory.iterdir() if folder.is_dir() and folder.name[:1].isdigit()]
+    folders = [directory / path for path in _read_modules(directory, directory.name).values() if path]
     files = {file for pattern in (*CONFIG_FILES, *WEIGHT_FILES) for file in directory.glob(pattern)}
     files |= {file for folder in folders for file in folder.rglob("*") if file.is_file()}
     digest = hashlib.sha256()

@@ -29,7 +29,7 @@ SAMPLE = sql.SQL("""
 
 ADOPT = sql.SQL("""
     UPDATE {table} AS t
-    SET {run} = %(run_id)s,
+    SET {run} = {run_id},
         {digest} = md5(t.{text})::uuid
     WHERE {in_range}
       AND {adoptable}
@@ -64,7 +64,7 @@ def adopt_vectors(conn: connection, column: TextColumn, run_id: int, lowest_cosi
     adopted = 0
     for id_range in cut_ranges(conn, column):
         with conn, conn.cursor() as cur:
-            cur.execute(ADOPT.format(**_names(column), in_range=in_range(column, id_range)), {"run_id": run_id})
+            cur.execute(ADOPT.format(**_names(column), in_range=in_range(column, id_range), run_id=sql.Literal(run_id)))
             adopted += cur.rowcount
     note = f"{column}: {adopted} rows adopted; {sampled} encoded again, lowest cosine {lowest_cosine:.6f}"
     with conn, conn.cursor() as cur:

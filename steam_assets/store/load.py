@@ -10,7 +10,7 @@ from psycopg2.extensions import TransactionRollbackError
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from steam_assets.store.files import PUBLISHED_TABLES, InputFile
-from steam_assets.store.records import BrokenRecord, read_rows
+from steam_assets.store.records import BrokenRecord, read_header, read_rows
 from steam_assets.store.rejects import Reject, Rejects
 from steam_assets.store.row_check import RowCheck
 from steam_assets.store.shape import read_shape
@@ -119,7 +119,7 @@ def _survey(file: InputFile, check: RowCheck, progress: Callable[[LoadProgress],
     file twice would change the table. 24 bytes a row tell which line has the last word.
     """
     rows = 0
-    columns: set[str] = set()
+    columns = set(read_header(file))
     lines = array("Q")
     digests = bytearray()
     for row in read_rows(file):

@@ -17,21 +17,21 @@ MOST_RANGES = 400
 """Dagster stays fast with a few hundred keys an asset; its UI slows down with tens of thousands."""
 WIDTH_OF_EMPTY_TABLE = 1_000_000
 
-MEASURE = sql.SQL("SELECT count(*), min(t.{id}), max(t.{id}) FROM {table} AS t WHERE {in_range}")
+MEASURE = sql.SQL("SELECT count(t.{id}), min(t.{id}), max(t.{id}) FROM {table} AS t WHERE {in_range}")
 
 # Exact and in the column's own type and collation: 0.6 s per million text ids (research/postgres.md 5).
 QUANTILES = sql.SQL("""
-    SELECT percentile_disc(%(fractions)s::float8[]) WITHIN GROUP (ORDER BY t.{id})::{type}[]
+    SELECT percentile_disc({fractions}::float8[]) WITHIN GROUP (ORDER BY t.{id})::{type}[]
     FROM {table} AS t
     WHERE {in_range}
 """)
 
 # A shortened bound separates as the id did when it is not above the id, and no other id lies between the two.
 SEPARATES = sql.SQL("""
-    SELECT t.{id} >= %(prefix)s
-           AND NOT EXISTS (SELECT FROM {table} AS before WHERE before.{id} >= %(prefix)s AND before.{id} < %(bound)s)
+    SELECT t.{id} >= {prefix}
+           AND NOT EXISTS (SELECT FROM {table} AS before WHERE before.{id} >= {prefix} AND before.{id} < {bound})
     FROM {table} AS t
-    WHERE t.{id} = %(bound)s
+    WHERE t.{id} = {bound}
 """)
 
 
@@ -42,7 +42,7 @@ def cut_ranges(conn: connection, column: TextColumn, ranges: int | None = None) 
     """
     found = _measure(conn, column, EVERYTHING)
     wanted = ranges or min(MOST_RANGES, max(-(-found.rows // ROWS_PER_RANGE), min(FEWEST_RANGES, found.rows), 1))
-    cuts = _quantiles(conn, column, EVERYTHING, wanted)
+    cuts = _quantiles(conn, column, EVERYTHING, found.rows, wanted)
     if column.id_type == "text":
         return _between([None, *_short_bounds(conn, column, cuts), None])
     if not found.rows:
@@ -67,7 +67,7 @@ def extend_ranges(conn: connection, column: TextColumn, registered: Sequence[IdR
         return [IdRange(last.stop, last.stop + width)]
     wanted = min(MOST_RANGES, -(-new.rows // ROWS_PER_RANGE))
     stop = new.newest + 1
-    cuts = (cut for cut in _quantiles(conn, column, beyond, wanted) if cut != last.stop)
+    cuts = _quantiles(conn, column, beyond, new.rows, wanted)
     return _between([last.stop, *cuts, stop, stop + new.width(wanted)])
 
 
@@ -99,14 +99,19 @@ def _measure(conn: connection, column: TextColumn, id_range: IdRange) -> _Measur
     return _Measured(*row)
 
 
-def _quantiles(conn: connection, column: TextColumn, id_range: IdRange, ranges: int) -> list[int | str]:
-    """The first ids of the second to the last of ``ranges`` ranges with equal rows; fewer when ids are few."""
+def _quantiles(conn: connection, column: TextColumn, id_range: IdRange, rows: int, ranges: int) -> list[int | str]:
+    """The first ids of the second to the last of ``ranges`` ranges with equal rows; fewer when ``rows`` are fewer."""
+    ranges = min(ranges, rows)
     if ranges < 2:
         return []
+    # percentile_disc gives row ceil(fraction * rows); a range begins one row behind the last row of the one before.
+    fractions = [(n * rows // ranges + 0.5) / rows for n in range(1, ranges)]
     array = sql.Identifier("pg_catalog", "int8" if column.id_type == "bigint" else "text")
-    statement = QUANTILES.format(**names(column), in_range=in_range(column, id_range), type=array)
+    statement = QUANTILES.format(
+        **names(column), in_range=in_range(column, id_range), type=array, fractions=sql.Literal(fractions)
+    )
     with conn.cursor() as cur:
-        cur.execute(statement, {"fractions": [n / ranges for n in range(1, ranges)]})
+        cur.execute(statement)
         row = cur.fetchone()
     assert row is not None
     return list(dict.fromkeys(row[0] or ()))
@@ -131,6 +136,6 @@ def _separating_prefix(conn: connection, column: TextColumn, bound: str) -> str 
     """The longest prefix of an id that a key can hold, when it parts the table as the id does."""
     prefix = next(bound[:length] for length in range(len(bound), -1, -1) if fits(bound[:length]))
     with conn.cursor() as cur:
-        cur.execute(SEPARATES.format(**names(column)), {"bound": bound, "prefix": prefix})
+        cur.execute(SEPARATES.format(**names(column), bound=sql.Literal(bound), prefix=sql.Literal(prefix)))
         row = cur.fetchone()
     return prefix if row is not None and row[0] else None

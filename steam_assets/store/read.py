@@ -1,7 +1,9 @@
 """Reading what is to be encoded: keyset pages of pending rows of an id range. Their states are defined in states.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 from psycopg2 import sql
 from psycopg2.extensions import connection
@@ -15,26 +17,31 @@ PAGE_ROWS = 2_048
 PAGE_BYTES = 8 << 20
 """A page ends early at this much text, so that a few huge rows do not fill the memory."""
 
-# A keyset page costs the same anywhere in the table; OFFSET over this shrinking set would skip rows.
-PENDING_PAGE = sql.SQL("""
-    SELECT id, text, row_version, decode(md5(text), 'hex')
+# The next rows behind a key, pending or not: this costs the same anywhere in the table. A LIMIT on pending rows would
+# not: the planner cannot guess how many there are, and sorts the rest of the table for each page. OFFSET over this
+# shrinking set would skip rows. Rows that are not pending come without their text; their ids say where to go on.
+WINDOW = sql.SQL("""
+    SELECT id, pending_text, row_version, decode(md5(pending_text), 'hex')
     FROM (
-        SELECT id, text, row_version,
-               sum(octet_length(text)) OVER (ORDER BY id) AS bytes_so_far,
+        SELECT id, row_version, pending_text,
+               sum(octet_length(pending_text)) OVER (ORDER BY id) AS bytes_so_far,
                row_number() OVER (ORDER BY id) AS row
         FROM (
-            SELECT t.{id} AS id, t.{text} AS text, t.xmin::text::bigint AS row_version
-            FROM {table} AS t
+            SELECT t.{id} AS id,
+                   t.row_version,
+                   CASE WHEN {state} IN ('missing', 'stale') AND {to_be_read} THEN t.{text} END AS pending_text
+            FROM (
+                SELECT t.{id}, t.{text}, t.{vector}, t.{run}, t.{digest}, t.xmin::text::bigint AS row_version
+                FROM {table} AS t
+                WHERE {in_range}
+                  AND {after}
+                ORDER BY t.{id}
+                LIMIT {rows}
+            ) AS t
             {unembeddable}
-            WHERE {in_range}
-              AND {after}
-              AND {state} IN ('missing', 'stale')
-              AND {to_be_read}
-            ORDER BY t.{id}
-            LIMIT {rows}
-        ) AS page
+        ) AS found
     ) AS measured
-    WHERE row = 1 OR bytes_so_far <= {bytes}
+    WHERE row = 1 OR coalesce(bytes_so_far, 0) <= {bytes}
     ORDER BY id
 """)
 
@@ -75,28 +82,55 @@ TO_BE_READ = sql.SQL("NOT {blank_text} AND unembeddable.kind IS NULL")
 def read_pending(
     conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING, limit: int | None = None
 ) -> Iterator[SourceTexts]:
-    """Pages of rows that ``run_id`` has yet to encode, in the table's order, each row once.
+    """Pages of rows that ``run_id`` has yet to encode, in the table's order, each row once; at most ``limit`` rows.
 
-    The connection should be in autocommit: each page is one short statement, so nothing holds back VACUUM meanwhile.
+    The connection should be in autocommit: each statement is short, and nothing holds back VACUUM between them.
     """
-    last: int | str | None = None
-    remaining = limit
-    while remaining is None or remaining > 0:
-        statement = PENDING_PAGE.format(
+    page: list[_PendingRow] = []
+    size = 0
+    for row in islice(_pending_rows(conn, column, run_id, id_range), limit):
+        row_bytes = len(row.text.encode())
+        if page and size + row_bytes > PAGE_BYTES:
+            yield _source_texts(page)
+            page, size = [], 0
+        page.append(row)
+        size += row_bytes
+        if len(page) == PAGE_ROWS:
+            yield _source_texts(page)
+            page, size = [], 0
+    if page:
+        yield _source_texts(page)
+
+
+class _PendingRow(NamedTuple):
+    id: int | str
+    text: str
+    row_version: int
+    source_md5: memoryview
+
+
+def _source_texts(page: Sequence[_PendingRow]) -> SourceTexts:
+    ids, texts, versions, digests = zip(*page, strict=True)
+    return SourceTexts(ids, texts, versions, [bytes(digest) for digest in digests])
+
+
+def _pending_rows(conn: connection, column: TextColumn, run_id: int, id_range: IdRange) -> Iterator[_PendingRow]:
+    """Pending rows in the table's order, a statement for each window of the table."""
+    after: sql.Composable = sql.SQL("true")
+    while True:
+        statement = WINDOW.format(
             **_pending(column, run_id, id_range),
-            after=sql.SQL("true") if last is None else _after(column, last),
-            rows=sql.Literal(PAGE_ROWS if remaining is None else min(PAGE_ROWS, remaining)),
+            after=after,
+            rows=sql.Literal(PAGE_ROWS),
             bytes=sql.Literal(PAGE_BYTES),
         )
         with conn.cursor() as cur:
             cur.execute(statement)
-            rows = cur.fetchall()
+            rows = [_PendingRow(*row) for row in cur.fetchall()]
         if not rows:
             return
-        ids, texts, versions, digests = zip(*rows, strict=True)
-        yield SourceTexts(ids, texts, versions, [bytes(digest) for digest in digests])
-        last = ids[-1]
-        remaining = None if remaining is None else remaining - len(ids)
+        yield from (row for row in rows if row.text is not None)
+        after = sql.SQL("t.{} > {}").format(sql.Identifier(column.id), sql.Literal(rows[-1].id))
 
 
 def count_pending(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> tuple[int, int]:
@@ -116,10 +150,6 @@ def _pending(column: TextColumn, run_id: int, id_range: IdRange) -> dict[str, sq
         "state": state_of_row(column, run_id),
         "to_be_read": TO_BE_READ.format(blank_text=BLANK_TEXT.format(**names(column))),
     }
-
-
-def _after(column: TextColumn, last: int | str) -> sql.Composed:
-    return sql.SQL("t.{id} > {last}").format(id=sql.Identifier(column.id), last=sql.Literal(last))
 
 
 def has_pending(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> bool:

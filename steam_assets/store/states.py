@@ -1,17 +1,15 @@
 """What is true of a column's rows: the state of each, decided in SQL, and their counts. Nothing here writes."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
+from steam_assets.embeddings import UNIT_NORM_TOLERANCE
 from steam_assets.id_range import EVERYTHING, IdRange
 
 OFFENDERS_SHOWN = 5
-UNIT_NORM_TOLERANCE: Final = 1e-3
-"""Single precision leaves an error of about 1e-7 on a unit vector's length; other tools round to 3 or 4 digits."""
 
 # The states of DESIGN.md, the first that fits. `unembeddable` is this row's entry in embedding_failures for the current
 # run and the current text; md5 is computed only for rows that have such an entry or a vector of the current run.
@@ -29,14 +27,15 @@ STATE = sql.SQL("""
 # PostgreSQL's \s, as DESIGN.md says; a text of nothing but white space is blank.
 BLANK_TEXT = sql.SQL("(t.{text} IS NULL OR t.{text} !~ '\\S')")
 
-# Ids are compared as bytes here: equality needs no collation, and two columns' collations may differ.
+# Ids are compared as bytes here: equality needs no collation, and two columns' collations may differ. IS TRUE keeps md5
+# out of the join's keys; the planner would hash every text of the table for them.
 UNEMBEDDABLE = sql.SQL("""
     LEFT JOIN public.embedding_failures AS unembeddable
         ON unembeddable.table_name = {table_name}
        AND unembeddable.vector_column = {vector_name}
        AND unembeddable.run_id = {run_id}
        AND unembeddable.id COLLATE "C" = t.{id}::text COLLATE "C"
-       AND unembeddable.source_md5 = md5(t.{text})::uuid
+       AND (unembeddable.source_md5 = md5(t.{text})::uuid) IS TRUE
 """)
 
 COUNT = sql.SQL("""
@@ -46,8 +45,8 @@ COUNT = sql.SQL("""
                t.{vector} IS NOT NULL AS has_vector,
                t.{run} AS run_id,
                t.{digest} AS digest,
-               CASE WHEN t.{vector} IS NOT NULL THEN vector_dims(t.{vector}) END AS dimension,
-               CASE WHEN t.{vector} IS NOT NULL THEN vector_norm(t.{vector}) END AS norm,
+               CASE WHEN t.{vector} IS NOT NULL THEN vector_dims(t.{vector}::vector) END AS dimension,
+               CASE WHEN t.{vector} IS NOT NULL THEN vector_norm(t.{vector}::vector) END AS norm,
                t.{vector} IS NOT NULL AND t.{digest} IS DISTINCT FROM md5(t.{text})::uuid AS drifted
         FROM {table} AS t
         {unembeddable}
@@ -148,7 +147,10 @@ def range_state(
 
 
 def names(column: TextColumn) -> dict[str, sql.Composable]:
-    """The column's names as quoted identifiers, for ``sql.SQL(...).format(**names(column))``."""
+    """The column's names as quoted identifiers, for ``sql.SQL(...).format(**names(column))``.
+
+    Values of such a statement go in as sql.Literal: beside bound ones, a % in a name or an id would be a placeholder.
+    """
     return {
         "table": sql.Identifier(column.schema, column.table),
         "id": sql.Identifier(column.id),
@@ -172,7 +174,10 @@ def join_unembeddable(column: TextColumn, run_id: int) -> sql.Composed:
 
 
 def in_range(column: TextColumn, id_range: IdRange) -> sql.Composed:
-    """Row ``t`` lies in the range; compared by the server in the column's own type and collation."""
+    """Row ``t`` lies in the range; compared by the server in the column's own type and collation.
+
+    A row whose id is NULL lies in no range: it cannot be named, so it is neither counted nor embedded.
+    """
     bounds = [
         sql.SQL("t.{id} {operator} {bound}").format(
             id=sql.Identifier(column.id), operator=sql.SQL(operator), bound=sql.Literal(bound)
@@ -180,4 +185,4 @@ def in_range(column: TextColumn, id_range: IdRange) -> sql.Composed:
         for operator, bound in ((">=", id_range.start), ("<", id_range.stop))
         if bound is not None
     ]
-    return sql.SQL(" AND ").join(bounds) if bounds else sql.Composed([sql.SQL("true")])
+    return sql.SQL(" AND ").join(bounds or [sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(column.id))])

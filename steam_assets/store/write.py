@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.embeddings import Embeddings, EncodedBatch, UnembeddableRow
 from steam_assets.id_range import EVERYTHING, IdRange
+from steam_assets.store.binary_copy import copy_payload
 from steam_assets.store.states import BLANK_TEXT, in_range, names
 
 CHUNK_ROWS = 1_500
@@ -21,11 +20,11 @@ CHUNK_S = 5.0
 
 COPY_BYTES = 1 << 20
 
-# Types and collation come from the table; every column of the chunk's rows is there once a transaction.
+# Key type and collation come from the table. COPY sends vectors; the UPDATE rounds them for a halfvec column.
 NEW_EMBEDDINGS = sql.SQL("""
     DROP TABLE IF EXISTS pg_temp.new_embeddings;
     CREATE TEMP TABLE new_embeddings ON COMMIT DELETE ROWS AS
-    SELECT t.{id}{widened} AS id, t.xmin AS row_version, t.{digest} AS source_md5, t.{vector} AS embedding
+    SELECT t.{id}{widened} AS id, t.xmin AS row_version, t.{digest} AS source_md5, t.{vector}::vector AS embedding
     FROM {table} AS t
     WITH NO DATA
 """)
@@ -37,7 +36,7 @@ COPY = "COPY pg_temp.new_embeddings (id, row_version, source_md5, embedding) FRO
 UPDATE_VECTORS = sql.SQL("""
     UPDATE {table} AS t
     SET {vector} = new.embedding,
-        {run} = %(run_id)s,
+        {run} = {run_id},
         {digest} = new.source_md5
     FROM pg_temp.new_embeddings AS new
     WHERE t.{id} = new.id
@@ -72,7 +71,7 @@ CLEAR_BLANK = sql.SQL("""
           FROM public.embedding_failures AS empty
           WHERE empty.table_name = {table_name}
             AND empty.vector_column = {vector_name}
-            AND empty.run_id = %(run_id)s
+            AND empty.run_id = {run_id}
             AND empty.kind = 'empty'
             AND empty.id COLLATE "C" = t.{id}::text COLLATE "C"
             AND empty.source_md5 = md5(t.{text})::uuid
@@ -160,7 +159,7 @@ def write_chunk(
 def update_vectors(conn: connection, column: TextColumn, run_id: int, copied: int) -> tuple[int, int]:
     """Move the temp table's vectors into their rows; return how many were written, and how many rows are gone."""
     with conn.cursor() as cur:
-        cur.execute(UPDATE_VECTORS.format(**names(column)), {"run_id": run_id})
+        cur.execute(UPDATE_VECTORS.format(**names(column), run_id=sql.Literal(run_id)))
         written = cur.rowcount
         if written == copied:
             return written, 0
@@ -182,10 +181,13 @@ def record_unembeddable(conn: connection, column: TextColumn, run_id: int, rows:
 def clear_blank(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> int:
     """Take the vector from rows whose text has become blank, or empty after preparation; return how many."""
     statement = CLEAR_BLANK.format(
-        **names(column), in_range=in_range(column, id_range), blank_text=BLANK_TEXT.format(**names(column))
+        **names(column),
+        in_range=in_range(column, id_range),
+        blank_text=BLANK_TEXT.format(**names(column)),
+        run_id=sql.Literal(run_id),
     )
     with conn, conn.cursor() as cur:
-        cur.execute(statement, {"run_id": run_id})
+        cur.execute(statement)
         return int(cur.rowcount)
 
 
@@ -193,61 +195,3 @@ def copy_embeddings(conn: connection, embeddings: Embeddings) -> None:
     """Send rows to the temp table in PostgreSQL's binary COPY format."""
     with conn.cursor() as cur:
         cur.copy_expert(COPY, io.BytesIO(copy_payload(embeddings)), size=COPY_BYTES)
-
-
-def copy_payload(embeddings: Embeddings) -> bytes:
-    """The rows in binary COPY format: id, xmin, md5 and vector, each behind its length in bytes.
-
-    One numpy record per row and no loop over rows; text ids of equal length share a record type. Format: "Binary Format"
-    in https://www.postgresql.org/docs/current/sql-copy.html; a vector is int16 dimension, int16 unused, float4s.
-    """
-    versions = np.asarray(embeddings.row_versions, dtype=np.uint32)
-    digests = np.frombuffer(b"".join(embeddings.source_md5), dtype="V16")
-    if all(isinstance(id_, int) for id_ in embeddings.ids):
-        integers = np.asarray(embeddings.ids, dtype=np.int64)
-        body = _records(">i8", integers, versions, digests, embeddings.vectors).tobytes()
-    else:
-        encoded = [str(id_).encode() for id_ in embeddings.ids]
-        lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
-        parts = []
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
-            ids = np.frombuffer(b"".join(encoded[row] for row in rows), dtype=f"V{length}") if length else None
-            parts.append(_records(f"V{length}", ids, versions[rows], digests[rows], embeddings.vectors[rows]).tobytes())
-        body = b"".join(parts)
-    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + body + b"\xff\xff"
-
-
-def _records(
-    id_type: str,
-    ids: NDArray[np.int64] | NDArray[np.void] | None,
-    versions: NDArray[np.uint32],
-    digests: NDArray[np.void],
-    vectors: NDArray[np.float32],
-) -> NDArray[np.void]:
-    rows, dimension = vectors.shape
-    record = np.dtype(
-        [
-            ("fields", ">i2"),
-            ("id_bytes", ">i4"),
-            ("id", id_type),
-            ("version_bytes", ">i4"),
-            ("version", ">u4"),
-            ("digest_bytes", ">i4"),
-            ("digest", "V16"),
-            ("vector_bytes", ">i4"),
-            ("dimension", ">i2"),
-            ("unused", ">i2"),
-            ("vector", ">f4", (dimension,)),
-        ]
-    )
-    table = np.zeros(rows, dtype=record)
-    table["fields"] = 4
-    table["id_bytes"] = record["id"].itemsize
-    if ids is not None:
-        table["id"] = ids
-    table["version_bytes"], table["version"] = 4, versions
-    table["digest_bytes"], table["digest"] = 16, digests
-    table["vector_bytes"], table["dimension"] = 4 + 4 * dimension, dimension
-    table["vector"] = vectors
-    return table

@@ -1,0 +1,5 @@
+"""`python -m steam_assets` is `steam-assets`."""
+
+from steam_assets.cli import main
+
+main()

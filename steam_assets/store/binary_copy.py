@@ -1,0 +1,64 @@
+"""Embeddings in PostgreSQL's binary COPY format. Sending them is write.py's."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steam_assets.embeddings import Embeddings
+
+
+def copy_payload(embeddings: Embeddings) -> bytes:
+    """The rows in binary COPY format: id, xmin, md5 and vector, each behind its length in bytes.
+
+    One numpy record per row and no loop over rows; text ids of equal length share a record type. See "Binary Format"
+    in https://www.postgresql.org/docs/current/sql-copy.html; a vector is int16 dimension, int16 unused, float4s.
+    """
+    versions = np.asarray(embeddings.row_versions, dtype=np.uint32)
+    digests = np.frombuffer(b"".join(embeddings.source_md5), dtype="V16")
+    if all(isinstance(id_, int) for id_ in embeddings.ids):
+        integers = np.asarray(embeddings.ids, dtype=np.int64)
+        body = _records(">i8", integers, versions, digests, embeddings.vectors).tobytes()
+    else:
+        encoded = [str(id_).encode() for id_ in embeddings.ids]
+        lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+        parts = []
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            ids = np.frombuffer(b"".join(encoded[row] for row in rows), dtype=f"V{length}") if length else None
+            parts.append(_records(f"V{length}", ids, versions[rows], digests[rows], embeddings.vectors[rows]).tobytes())
+        body = b"".join(parts)
+    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + body + b"\xff\xff"
+
+
+def _records(
+    id_type: str,
+    ids: NDArray[np.int64] | NDArray[np.void] | None,
+    versions: NDArray[np.uint32],
+    digests: NDArray[np.void],
+    vectors: NDArray[np.float32],
+) -> NDArray[np.void]:
+    rows, dimension = vectors.shape
+    record = np.dtype(
+        [
+            ("fields", ">i2"),
+            ("id_bytes", ">i4"),
+            ("id", id_type),
+            ("version_bytes", ">i4"),
+            ("version", ">u4"),
+            ("digest_bytes", ">i4"),
+            ("digest", "V16"),
+            ("vector_bytes", ">i4"),
+            ("dimension", ">i2"),
+            ("unused", ">i2"),
+            ("vector", ">f4", (dimension,)),
+        ]
+    )
+    table = np.zeros(rows, dtype=record)
+    table["fields"] = 4
+    table["id_bytes"] = record["id"].itemsize
+    if ids is not None:
+        table["id"] = ids
+    table["version_bytes"], table["version"] = 4, versions
+    table["digest_bytes"], table["digest"] = 16, digests
+    table["vector_bytes"], table["dimension"] = 4 + 4 * dimension, dimension
+    table["vector"] = vectors
+    return table

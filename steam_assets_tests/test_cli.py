@@ -1,0 +1,281 @@
+"""The command line: every verb explains itself, prints what scripts can read, and ends as documented."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from psycopg2.extensions import connection
+
+from steam_assets.cli import cli
+from steam_assets.columns import APPLICATIONS, COLUMNS
+from steam_assets.encoder.models import Model
+from steam_assets.sample import write_sample
+from steam_assets_tests.dagster_home import Ended, contents, embedded_rows, fill_tables
+from steam_assets_tests.rows import execute, fetch
+
+Run = Callable[..., Ended]
+
+VERBS = ("init", "load", "up", "demo", "embed", "status", "ranges", "search", "doctor")
+MINILM = "all-MiniLM-L6-v2"
+COLUMNS_OF_TABLES = """
+    SELECT table_schema, table_name, column_name, data_type, column_default
+    FROM information_schema.columns
+    WHERE table_schema = 'public'
+    ORDER BY 1, 2, 3
+"""
+
+
+def test_every_verb_is_there_and_has_help(steam_assets: Run) -> None:
+    """The list that people rely on; each help opens with a sentence and explains every option."""
+    assert set(cli.commands) == set(VERBS)
+    for verb in VERBS:
+        ended = steam_assets(verb, "--help")
+        assert ended.code == 0
+        assert ended.out.startswith(f"Usage: steam-assets {verb}")
+        command = cli.commands[verb]
+        assert (command.help or "").strip().split("\n")[0].endswith(".")
+        unexplained = [o.name for o in command.params if isinstance(o, click.Option) and not o.help]
+        assert unexplained == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("embed", "--limit", "0"),
+        ("frobnicate",),
+        ("search",),
+        ("search", "x", "--k", "nine"),
+        ("up", "--port", "99999"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_2(arguments: tuple[str, ...], steam_assets: Run) -> None:
+    """The usage is shown, and no traceback."""
+    ended = steam_assets(*arguments)
+    assert ended.code == 2
+    assert "Usage: steam-assets" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_init_makes_the_schema_once_and_says_so_the_second_time(empty_database_url: str, steam_assets: Run) -> None:
+    """The dry run prints the SQL that the first run executes, and changes nothing; the second run has nothing to do."""
+    there = ("--database-url", empty_database_url)
+    planned = steam_assets("init", *there, "--model", MINILM, "--dry-run")
+    assert planned.code == 0
+    assert "CREATE TABLE IF NOT EXISTS public.applications" in planned.out
+    assert "vector(384)" in planned.out
+    assert steam_assets("status", *there).out == "No column has a model yet. Run `steam-assets init`.\n"
+
+    first = steam_assets("init", *there, "--model", MINILM)
+    assert first.code == 0
+    assert "Next: `steam-assets load FILES`" in first.out
+    again = steam_assets("init", *there)
+    assert again.code == 0
+    assert again.out.startswith("The schema is complete; nothing to do.")
+    assert MINILM in again.out
+
+
+def test_init_completes_the_predecessor_s_database_and_loses_none_of_its_rows(
+    predecessor_database_url: str, steam_assets: Run
+) -> None:
+    """Its tables get what is missing, with the default model whose dimension they have; its vectors are stale."""
+    there = ("--database-url", predecessor_database_url)
+    assert steam_assets("init", *there).code == 0
+    states = {found["column"]: found["state"] for found in json.loads(steam_assets("status", *there, "--json").out)}
+
+    assert states["applications.description_embedding"]["total"] == 10
+    assert states["reviews.review_embedding"]["total"] == 20
+    assert states["reviews.review_embedding"]["embedded"] == 0
+    assert states["reviews.review_embedding"]["stale"] > 0
+
+
+def test_status_counts_every_row_in_exactly_one_state(steam_assets: Run, tables: connection) -> None:
+    """total = blank + failed + embedded + stale + missing, before, half-way and after."""
+    steam_assets("embed", str(APPLICATIONS), "--limit", "5")
+    execute(tables, "UPDATE applications SET short_description = 'Changed.' WHERE appid = 10")
+    found = {status["column"]: status for status in json.loads(steam_assets("status", "--json").out)}
+
+    for status in found.values():
+        state = status["state"]
+        assert state["total"] == sum(state[name] for name in ("blank", "failed", "embedded", "stale", "missing")) == 25
+    state = found[str(APPLICATIONS)]["state"]
+    assert (state["blank"], state["embedded"], state["stale"], state["missing"]) == (1, 4, 1, 19)
+    assert found[str(APPLICATIONS)]["coverage_percent"] == pytest.approx(100 * 4 / 24)
+    assert found[str(APPLICATIONS)]["last_range"]["status"] == "done"
+    in_words = steam_assets("status").out
+    assert "16.66 %" in in_words
+
+
+def test_search_answers_with_the_nearest_rows(steam_assets: Run, tables: connection) -> None:
+    """Farming games are found without a word in common; JSON holds the same hits."""
+    steam_assets("embed", str(APPLICATIONS))
+    ended = steam_assets("search", "planting vegetables together", "--in", "applications", "--k", "3", "--json")
+    (result,) = json.loads(ended.out)
+
+    assert ended.code == 0
+    assert len(result["hits"]) == 3
+    assert all("farming village" in hit["text"] for hit in result["hits"])
+    assert result["left_out"] == 0
+    assert "farming village" in steam_assets("search", "planting vegetables together").out
+
+
+def test_ranges_lists_every_partition(steam_assets: Run, tables: connection) -> None:
+    """The keys are those of the web UI's partitions."""
+    found = json.loads(steam_assets("ranges", "reviews", "--json").out)
+    assert {row["column"] for row in found} == {"reviews.review_embedding"}
+    assert sum(row["rows"] for row in found) == sum(row["pending"] for row in found) + 1 == 25
+    assert found[0]["key"].startswith("~:")
+    assert found[0]["key"] in steam_assets("ranges").out
+
+
+def test_load_reports_what_became_of_the_rows(steam_assets: Run, tables: connection, home: Path) -> None:
+    """A broken line is rejected with exit 1, the others are in; the same file again changes nothing."""
+    file = home / "games.csv"
+    file.write_text("appid,name,type\n77,Fine,game\nnonsense,Broken,game\n78,Fine too,game\n")
+    first = steam_assets("load", str(file), "--as", "applications", "--json")
+    (report,) = json.loads(first.out)
+    assert first.code == 1
+    assert (report["inserted"], report["rejected"]) == (2, 1)
+    assert "nonsense" in Path(report["rejects_file"]).read_text()
+
+    (report,) = json.loads(steam_assets("load", str(file), "--as", "applications", "--json").out)
+    assert (report["inserted"], report["updated"], report["unchanged"]) == (0, 0, 2)
+
+
+def one_line(ended: Ended, code: int) -> str:
+    """The one message of a command that failed as documented."""
+    assert ended.code == code, ended
+    assert "Traceback" not in ended.out + ended.err
+    (line,) = ended.err.splitlines()
+    return line
+
+
+def test_an_unreachable_database_is_one_message_without_the_password(steam_assets: Run) -> None:
+    """Where it was looked for and who said so; exit 2."""
+    line = one_line(steam_assets("status", "--database-url", "postgresql://me:hunter2@127.0.0.1:1/x"), 2)
+    assert "127.0.0.1, port 1" in line
+    assert "Check that the server runs there." in line
+    assert "hunter2" not in line
+
+
+def test_an_unknown_model_is_one_message(empty_database_url: str, steam_assets: Run) -> None:
+    """Neither on the hub, which cannot be reached here, nor in a directory; nothing is created."""
+    ended = steam_assets("init", "--database-url", empty_database_url, "--model", "nobody/no-such-model")
+    assert "nobody/no-such-model" in one_line(ended, 2)
+    assert "No column has a model yet" in steam_assets("status", "--database-url", empty_database_url).out
+
+
+def test_a_home_that_cannot_be_written_is_one_message(
+    steam_assets: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in its place; the message names the variable to set."""
+    (home / "taken").touch()
+    monkeypatch.setenv("STEAM_ASSETS_HOME", str(home / "taken"))
+    monkeypatch.delenv("STEAM_ASSETS_DATABASE_URL")
+    assert "STEAM_ASSETS_HOME" in one_line(steam_assets("status"), 2)
+
+
+def test_a_file_of_garbage_is_one_message(steam_assets: Run, tables: connection, home: Path) -> None:
+    """Bytes that are no text load nothing."""
+    file = home / "garbage.csv"
+    file.write_bytes(bytes(range(256)) * 500)
+    before = contents(tables, APPLICATIONS)
+
+    line = one_line(steam_assets("load", str(file)), 2)
+    assert "garbage.csv" in line
+    assert contents(tables, APPLICATIONS) == before
+
+
+def test_an_unexpected_error_is_exit_70_and_its_traceback_is_in_a_log(
+    steam_assets: Run, tables: connection, home: Path
+) -> None:
+    """A database that somebody has broken is no case of ours; the log has the details."""
+    execute(tables, "ALTER TABLE embedding_runs DROP COLUMN normalized")
+    line = one_line(steam_assets("status"), 70)
+
+    (log,) = (home / "logs").glob("error-*.log")
+    assert str(log) in line
+    assert "Traceback" in log.read_text()
+
+
+def test_a_model_named_by_the_environment_that_is_not_the_column_s_is_refused_with_both_names(
+    steam_assets: Run, tables: connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable chooses at the first init and never behind one's back."""
+    monkeypatch.setenv("STEAM_ASSETS_MODEL", "BAAI/bge-m3")
+    for verb in ("embed", "init"):
+        line = one_line(steam_assets(verb), 2)
+        assert "BAAI/bge-m3" in line
+        assert MINILM in line
+    assert embedded_rows(tables, APPLICATIONS) == 0
+
+
+def test_another_model_is_asked_about_and_taken_on_yes(
+    steam_assets: Run, tables: connection, another_minilm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No leaves everything as it is; yes makes every row stale, which the same command then fills."""
+    steam_assets("embed", str(APPLICATIONS))
+    monkeypatch.setenv("STEAM_ASSETS_MODEL", "")
+    before = contents(tables, APPLICATIONS)
+    declined = steam_assets("embed", str(APPLICATIONS), "--model", str(another_minilm), typed="n\n")
+    assert declined.code == 1
+    assert "24 rows become stale" in declined.out
+    assert contents(tables, APPLICATIONS) == before
+    assert "Repeat with --yes" in one_line(steam_assets("embed", "applications", "--model", str(another_minilm)), 2)
+
+    monkeypatch.setenv("STEAM_ASSETS_MODEL", str(another_minilm))
+    accepted = steam_assets("embed", "applications", "--model", str(another_minilm), "--json", typed="y\n")
+    assert accepted.code == 0, accepted
+    runs = fetch(tables, "SELECT DISTINCT embedding_run_id FROM applications WHERE embedding_run_id IS NOT NULL")
+    assert runs == [(max(run for (run,) in fetch(tables, "SELECT run_id FROM embedding_runs")),)]
+    assert runs != [(before[0][2],)]
+
+
+def test_a_model_of_another_dimension_is_refused_whatever_one_answers(
+    steam_assets: Run, tables: connection, bge_shaped: Model
+) -> None:
+    """It belongs in a column of its own; the message has both numbers."""
+    ended = steam_assets("embed", "reviews", "--model", bge_shaped.location, "--yes")
+    line = one_line(ended, 2)
+    assert "384" in line
+    assert "1024" in line
+    assert "steam_assets/columns.py" in line
+
+
+def test_a_dry_run_and_a_change_of_model_exclude_each_other(steam_assets: Run, tables: connection) -> None:
+    """A dry run that changed the target would not be one."""
+    assert steam_assets("embed", "--dry-run", "--model", MINILM, "--yes").code == 2
+
+
+def test_the_predecessor_s_batch_size_is_taken_and_explained(steam_assets: Run, tables: connection) -> None:
+    """Its users keep their command lines, and learn what it means here."""
+    ended = steam_assets("embed", str(APPLICATIONS), "--batch_size", "2", "--limit", "1")
+    assert ended.code == 0
+    assert "--batch_size 2 is taken as --batch-tokens 1024." in ended.err
+
+
+def test_demo_fills_an_empty_database_from_files_and_finds_everything_green(
+    empty_database_url: str, steam_assets: Run, home: Path
+) -> None:
+    """Schema, rows, vectors, checks and searches in one command; coverage is 100 % for both columns."""
+    files = write_sample(home / "few", application_count=12, review_count=20)
+    ended = steam_assets("demo", "--database-url", empty_database_url, "--exit", "--data", *map(str, files))
+
+    assert ended.code == 0, ended
+    lines = [line for line in ended.out.splitlines() if line.startswith(tuple(str(column) for column in COLUMNS))]
+    assert sum(line.endswith("100 %") for line in lines) == len(COLUMNS)
+    assert ended.out.endswith("5. Checks: all green.\n")
+    assert '4. "cozy farming game with friends" in reviews.review_embedding' in ended.out
+
+
+def test_demo_writes_into_no_table_that_it_did_not_make(database_url: str, conn: connection, steam_assets: Run) -> None:
+    """Somebody's applications stay as they are; exit 2 with the table's name."""
+    fill_tables(conn)
+    before = contents(conn, APPLICATIONS)
+    line = one_line(steam_assets("demo", "--database-url", database_url, "--exit"), 2)
+
+    assert "applications" in line
+    assert "was not made by `demo`" in line
+    assert contents(conn, APPLICATIONS) == before

@@ -1,0 +1,181 @@
+"""A run leaves rows, a materialization with its own numbers for every range, and no more than it committed."""
+
+import os
+import signal
+
+import dagster as dg
+import pytest
+from psycopg2.extensions import connection
+
+from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS
+from steam_assets.definitions import build_definitions
+from steam_assets.defs.assets import vector_key
+from steam_assets.defs.io_managers import VectorColumnIOManager
+from steam_assets.defs.partitions import registered_ranges
+from steam_assets.defs.resources import DatabaseResource, GpuResource
+from steam_assets.encoder.transformer import Encoder
+from steam_assets.progress import Progress, watching
+from steam_assets_tests.dagster_home import contents, embedded_rows, materialize
+from steam_assets_tests.rows import execute, fetch
+
+OPERATORS_QUESTIONS = {
+    *("rows", "rows_per_s", "tokens", "tokens_per_s", "seconds", "truncated_texts", "quarantined_rows"),
+    *("changed_meanwhile", "gone_meanwhile", "cleared_blank", "memory_errors", "batch_tokens", "cpu_percent_mean"),
+    *("model", "device", "dtype", "embedding_run", "sample"),
+}
+ATTEMPTS = "SELECT range_key, status, dagster_run_id, rows_written FROM embedding_run_ranges ORDER BY range_id"
+
+
+def materialization(instance: dg.DagsterInstance, key: str) -> dg.AssetMaterialization:
+    """The newest materialization of a range of applications."""
+    wanted = dg.AssetRecordsFilter(asset_key=vector_key(APPLICATIONS), asset_partitions=[key])
+    found = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
+    assert found is not None
+    return found
+
+
+def refuse_to_write(conn: connection, appid: int) -> None:
+    """Have the server refuse every change of one application."""
+    execute(
+        conn,
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this row'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON applications FOR EACH ROW WHEN (NEW.appid = {appid})
+            EXECUTE FUNCTION refuse();
+        """,
+    )
+
+
+def test_one_materialized_range_has_its_vectors_and_what_an_operator_asks(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection, minilm_encoder: Encoder
+) -> None:
+    """Rows of the range are written, no others, and the event tells rows, speed, model, run and a sample."""
+    first, second = registered_ranges(instance, APPLICATIONS)[:2]
+    outcome = materialize(instance, definitions, APPLICATIONS)
+
+    assert outcome.errors == ()
+    written = fetch(tables, "SELECT appid FROM applications WHERE description_embedding IS NOT NULL ORDER BY appid")
+    assert [appid for (appid,) in written] == [10, 20, 30]
+    assert (first.stop, second.start) == (40, 40)
+    metadata = materialization(instance, first.key).metadata
+    assert set(metadata) >= OPERATORS_QUESTIONS
+    assert metadata["rows"].value == 3
+    assert metadata["model"].value == "sentence-transformers/all-MiniLM-L6-v2"
+    assert metadata["device"].value == minilm_encoder.device_name
+    sample = metadata["sample"]
+    assert isinstance(sample, dg.TableMetadataValue)
+    assert [record.data["id"] for record in sample.records] == ["10", "20", "30"]
+    assert fetch(tables, ATTEMPTS) == [(first.key, "done", outcome.run_id, 3)]
+
+
+def test_a_run_over_three_ranges_materializes_each_with_its_own_numbers(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
+) -> None:
+    """The numbers of a range are not those of the run: each sample shows the range's own rows."""
+    ranges = registered_ranges(instance, APPLICATIONS)[:3]
+    outcome = materialize(instance, definitions, APPLICATIONS, ranges=3)
+
+    assert outcome.errors == ()
+    assert outcome.rows == embedded_rows(tables, APPLICATIONS) == 9
+    found = [materialization(instance, id_range.key).metadata for id_range in ranges]
+    first_ids = []
+    for metadata in found:
+        sample = metadata["sample"]
+        assert isinstance(sample, dg.TableMetadataValue)
+        first_ids.append(sample.records[0].data["id"])
+    assert first_ids == ["10", "40", "70"]
+    assert [metadata["rows"].value for metadata in found] == [3, 3, 3]
+    assert instance.get_materialized_partitions(vector_key(APPLICATIONS)) == {id_range.key for id_range in ranges}
+
+
+def test_a_run_that_fails_in_its_second_range_leaves_the_first_materialized(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
+) -> None:
+    """A long run loses the range it failed in, not those before it, and says why in the database's words."""
+    refuse_to_write(tables, 50)
+    ranges = registered_ranges(instance, APPLICATIONS)[:3]
+    outcome = materialize(instance, definitions, APPLICATIONS, ranges=3)
+
+    assert any("not this row" in error for error in outcome.errors)
+    assert instance.get_materialized_partitions(vector_key(APPLICATIONS)) == {ranges[0].key}
+    assert [row[:2] for row in fetch(tables, ATTEMPTS)] == [(ranges[0].key, "done"), (ranges[1].key, "failed")]
+    assert embedded_rows(tables, APPLICATIONS) == 3
+    run = instance.get_run_by_id(outcome.run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_materializing_a_range_again_writes_nothing(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
+) -> None:
+    """A range that is done has no pending row, so no row gets a new version."""
+    materialize(instance, definitions, APPLICATIONS, ranges=2)
+    before = contents(tables, APPLICATIONS)
+
+    again = materialize(instance, definitions, APPLICATIONS, ranges=2)
+    assert (again.rows, again.errors) == (0, ())
+    assert contents(tables, APPLICATIONS) == before
+
+
+@pytest.fixture
+def one_text_at_a_time(definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+    """Definitions whose packs hold one text, each committed at once."""
+    monkeypatch.setattr("steam_assets.store.write.CHUNK_ROWS", 1)
+    return build_definitions(COLUMNS, GpuResource(device="cpu", batch_tokens=16))
+
+
+def test_terminate_keeps_committed_rows_and_records_the_range_as_aborted(
+    instance: dg.DagsterInstance, one_text_at_a_time: dg.Definitions, tables: connection
+) -> None:
+    """What Dagster's Terminate sends, after it has noted the wish, ends a run in its first range as canceled."""
+
+    def terminate(progress: Progress) -> None:
+        (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        instance.report_run_canceling(run)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with watching(terminate), pytest.raises(KeyboardInterrupt):
+        materialize(instance, one_text_at_a_time, APPLICATIONS, ranges=3)
+    assert_aborted_after_one_row(instance, tables)
+
+
+def test_an_interrupt_ends_the_run_as_canceled_and_not_as_failed(
+    instance: dg.DagsterInstance, one_text_at_a_time: dg.Definitions, tables: connection
+) -> None:
+    """Ctrl-C at a command is a person's wish too, although Dagster was told of none."""
+
+    def interrupt(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with watching(interrupt), pytest.raises(KeyboardInterrupt):
+        materialize(instance, one_text_at_a_time, APPLICATIONS, ranges=3)
+    assert_aborted_after_one_row(instance, tables)
+
+
+def assert_aborted_after_one_row(instance: dg.DagsterInstance, conn: connection) -> None:
+    """One row is written and recorded, no second range was begun, and the run is canceled."""
+    ((key, status, run_id, rows),) = fetch(conn, ATTEMPTS)
+    assert (key, status) == (registered_ranges(instance, APPLICATIONS)[0].key, "aborted")
+    assert rows == embedded_rows(conn, APPLICATIONS) == 1
+    run = instance.get_run_by_id(str(run_id))
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.CANCELED
+
+
+def test_vectors_are_never_loaded_into_memory_as_an_asset_s_input() -> None:
+    """An asset that takes the column as an argument is told to use deps and SQL."""
+    database = DatabaseResource()
+    manager = VectorColumnIOManager(database=database, gpu=GpuResource())
+    with pytest.raises(NotImplementedError, match="Use deps="):
+        manager.load_input(dg.build_input_context())
+
+
+def test_only_the_chosen_column_is_written(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
+) -> None:
+    """A run of the reviews leaves the applications as they are."""
+    before = contents(tables, APPLICATIONS)
+    materialize(instance, definitions, REVIEWS, ranges=3)
+
+    assert embedded_rows(tables, REVIEWS) > 0
+    assert contents(tables, APPLICATIONS) == before

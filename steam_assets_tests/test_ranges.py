@@ -1,0 +1,257 @@
+"""Cutting a table into ranges of equal rows, and keeping one ahead of its newest id."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from psycopg2 import sql
+from psycopg2.extensions import connection
+
+from steam_assets.columns import TextColumn
+from steam_assets.id_range import IdRange
+from steam_assets.store import ranges as ranges_module
+from steam_assets.store.ranges import check_contiguous, cut_ranges, extend_ranges
+from steam_assets.store.states import in_range, names
+from steam_assets_tests.rows import NOTES, add_rows, execute, fetch, make_table
+
+ODD_IDS = (
+    "",
+    " ",
+    "a b",
+    'say "hi"',
+    "it's",
+    "50%",
+    "10:20",
+    "~",
+    "a.b",
+    "C:\\x",
+    "é",
+    "日本語",
+    "🎮",
+    "\n",
+    "Ä",
+    "z",
+    "Z",
+)
+
+
+def rows_in(conn: connection, column: TextColumn, id_range: IdRange) -> int:
+    """Rows of one range, counted by the server."""
+    ((rows,),) = fetch(
+        conn,
+        sql.SQL("SELECT count(*) FROM {table} AS t WHERE {in_range}").format(
+            **names(column), in_range=in_range(column, id_range)
+        ),
+    )
+    assert isinstance(rows, int)
+    return rows
+
+
+def add_ids(conn: connection, column: TextColumn, query: str) -> None:
+    """Insert the ids that a query gives."""
+    insert = sql.SQL("INSERT INTO {} (id, body) SELECT id, 'text' FROM ({}) AS made (id)")
+    execute(conn, insert.format(sql.Identifier(column.table), sql.SQL(query)))
+
+
+def check_every_row_in_one_range(conn: connection, column: TextColumn, found: list[IdRange]) -> list[int]:
+    """Rows per range; fails unless they are contiguous, hold each row once, and their keys can be registered."""
+    check_contiguous(found)
+    in_each = [rows_in(conn, column, id_range) for id_range in found]
+    assert sum(in_each) == rows_in(conn, column, IdRange(None, None))
+    for id_range in found:
+        assert len(id_range.key) <= 1000
+        assert IdRange.from_key(id_range.key, column.id_type) == id_range
+    return in_each
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 9, 16, 100, 1001])
+def test_sparse_skewed_ids_are_cut_into_equal_ranges(conn: connection, numbered: TextColumn, rows: int) -> None:
+    """Cubes from far below zero on: equal width would put nearly all rows into one range."""
+    add_rows(conn, numbered, {7 * n**3 - 1_000_000: "text" for n in range(1, rows + 1)})
+    found = cut_ranges(conn, numbered)
+    *filled, ahead = check_every_row_in_one_range(conn, numbered, found)
+    assert (len(filled), sum(filled), ahead) == (min(rows, 8), rows, 0)
+    assert max(filled) - min(filled) <= 1
+    assert found[0].start is None
+
+
+def test_a_range_holds_five_thousand_rows_and_a_table_a_few_hundred_ranges(
+    conn: connection, numbered: TextColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster stays fast with that many keys."""
+    add_ids(conn, numbered, "SELECT generate_series(1, 45001)")
+    assert len(cut_ranges(conn, numbered)) == 10 + 1
+    monkeypatch.setattr(ranges_module, "MOST_RANGES", 9)
+    assert len(cut_ranges(conn, numbered)) == 9 + 1
+    assert len(cut_ranges(conn, numbered, ranges=20)) == 20 + 1
+
+
+def test_one_range_lies_ahead_of_the_newest_id(conn: connection, numbered: TextColumn) -> None:
+    """As wide as the others on average, so that new rows fall inside an existing key."""
+    add_ids(conn, numbered, "SELECT generate_series(10, 800, 10)")
+    found = cut_ranges(conn, numbered)
+    assert (found[-1].start, found[-1].stop) == (801, 801 + 791 // 8)
+
+
+def test_ids_at_both_ends_of_64_bits_fall_in_a_range(conn: connection, numbered: TextColumn) -> None:
+    """The newest id has no successor that PostgreSQL could store; its range still ends behind it."""
+    add_rows(conn, numbered, {-(2**63): "a", -1: "b", 0: "c", 2**63 - 2: "d", 2**63 - 1: "e"})
+    found = cut_ranges(conn, numbered)
+    check_every_row_in_one_range(conn, numbered, found)
+    assert extend_ranges(conn, numbered, found) == []
+
+
+@pytest.mark.parametrize("key", ["smallint", "integer"])
+def test_small_integer_keys_are_cut_like_large_ones(conn: connection, key: str) -> None:
+    """The range ahead may lie beyond what the type can hold."""
+    column = TextColumn(table="small", id="id", text="body", vector="v", id_type="bigint")
+    make_table(conn, column, key)
+    add_ids(conn, column, "SELECT 32767 - n * n FROM generate_series(0, 99) AS n")
+    in_each = check_every_row_in_one_range(conn, column, cut_ranges(conn, column))
+    assert max(in_each[:-1]) - min(in_each[:-1]) <= 1
+
+
+def test_an_empty_table_has_a_range_for_its_first_rows(conn: connection, numbered: TextColumn) -> None:
+    """They fall inside a registered key, and the next range follows."""
+    found = cut_ranges(conn, numbered)
+    assert len(found) == 1
+    assert extend_ranges(conn, numbered, found) == []
+    add_rows(conn, numbered, {5: "text"})
+    found += extend_ranges(conn, numbered, found)
+    assert check_every_row_in_one_range(conn, numbered, found) == [1, 0]
+
+
+def test_ranges_are_not_extended_while_the_last_is_empty(conn: connection, numbered: TextColumn) -> None:
+    """Looking again and again registers nothing."""
+    add_ids(conn, numbered, "SELECT generate_series(1, 100)")
+    assert extend_ranges(conn, numbered, cut_ranges(conn, numbered)) == []
+
+
+def test_a_row_in_the_last_range_calls_for_one_more(conn: connection, numbered: TextColumn) -> None:
+    """Of the same width; and then for no more."""
+    add_ids(conn, numbered, "SELECT generate_series(1, 100)")
+    found = cut_ranges(conn, numbered)
+    last = found[-1]
+    assert isinstance(last.start, int)
+    assert isinstance(last.stop, int)
+    add_rows(conn, numbered, {last.start: "new"})
+    assert extend_ranges(conn, numbered, found) == [IdRange(last.stop, 2 * last.stop - last.start)]
+    found += extend_ranges(conn, numbered, found)
+    assert extend_ranges(conn, numbered, found) == []
+
+
+def test_many_rows_far_ahead_are_cut_by_quantiles_again(
+    conn: connection, numbered: TextColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load of ids far beyond the last range gives equal new ranges, and one ahead of them."""
+    monkeypatch.setattr(ranges_module, "ROWS_PER_RANGE", 50)
+    add_ids(conn, numbered, "SELECT generate_series(1, 100)")
+    found = cut_ranges(conn, numbered)
+    before = len(found)
+    add_ids(conn, numbered, "SELECT 100000 + n * n FROM generate_series(1, 170) AS n")
+    found += extend_ranges(conn, numbered, found)
+    in_each = check_every_row_in_one_range(conn, numbered, found)
+    assert in_each[before:] == [42, 43, 42, 43, 0]
+    assert extend_ranges(conn, numbered, found) == []
+
+
+def test_a_row_at_the_very_start_of_what_is_new_makes_no_empty_range(conn: connection, numbered: TextColumn) -> None:
+    """The first new range begins where the last one ended."""
+    found = cut_ranges(conn, numbered)
+    stop = found[-1].stop
+    assert isinstance(stop, int)
+    add_rows(conn, numbered, {stop: "first id behind the registered ranges"})
+    found += extend_ranges(conn, numbered, found)
+    assert check_every_row_in_one_range(conn, numbered, found) == [0, 1, 0]
+
+
+def test_rows_without_an_id_do_not_disturb_the_cut(conn: connection, notes: TextColumn) -> None:
+    """A nullable key is allowed, and its NULLs lie in no range."""
+    execute(conn, "ALTER TABLE notes DROP CONSTRAINT notes_pkey; ALTER TABLE notes ALTER id DROP NOT NULL")
+    add_ids(conn, notes, "SELECT NULL::text FROM generate_series(1, 5)")
+    assert cut_ranges(conn, notes) == [IdRange(None, None)]
+    add_ids(conn, notes, "SELECT n::text FROM generate_series(1, 16) AS n")
+    assert check_every_row_in_one_range(conn, notes, cut_ranges(conn, notes)) == [2] * 8
+
+
+def test_an_integer_table_of_rows_without_ids_is_cut_like_an_empty_one(conn: connection, numbered: TextColumn) -> None:
+    """There is no newest id to begin from."""
+    execute(conn, "ALTER TABLE numbered DROP CONSTRAINT numbered_pkey; ALTER TABLE numbered ALTER id DROP NOT NULL")
+    add_ids(conn, numbered, "SELECT NULL::bigint FROM generate_series(1, 5)")
+    assert cut_ranges(conn, numbered) == [IdRange(None, ranges_module.WIDTH_OF_EMPTY_TABLE)]
+
+
+def test_text_ranges_are_open_at_both_ends_and_never_extended(conn: connection, notes: TextColumn) -> None:
+    """Nobody knows which text id comes next; an empty table has one range for all."""
+    assert cut_ranges(conn, notes) == [IdRange(None, None)]
+    add_ids(conn, notes, "SELECT n::text FROM generate_series(1, 800) AS n")
+    found = cut_ranges(conn, notes)
+    assert check_every_row_in_one_range(conn, notes, found) == [100] * 8
+    assert (found[0].start, found[-1].stop) == (None, None)
+    add_rows(conn, notes, {"zzz": "new"})
+    assert extend_ranges(conn, notes, found) == []
+
+
+COLLATIONS = ("C", "pg_c_utf8", "pg_unicode_fast", "ucs_basic", "en_US.utf8", "de_DE.utf8", "und-x-icu")
+
+
+@pytest.mark.parametrize("collation", COLLATIONS)
+def test_odd_text_ids_fall_in_exactly_one_range_in_any_collation(conn: connection, collation: str) -> None:
+    """Spaces, quotes, colons, unicode and 2 KB: every row is in one range, and every key can be registered."""
+    if not fetch(conn, sql.SQL("SELECT FROM pg_collation WHERE collname = {}").format(sql.Literal(collation))):
+        pytest.skip(f"this PostgreSQL server has no collation {collation}")
+    make_table(conn, NOTES, f'text COLLATE "{collation}"')
+    random = np.random.default_rng(0)
+    long = ["ü" * int(n) + str(n) for n in random.integers(900, 1000, 20)]
+    add_rows(conn, NOTES, dict.fromkeys([*ODD_IDS, *("x" + odd for odd in ODD_IDS), *long], "text"))
+    in_each = check_every_row_in_one_range(conn, NOTES, cut_ranges(conn, NOTES, ranges=30))
+    assert max(in_each) <= len(set(long)) + 1
+    assert min(in_each) >= 1
+
+
+def test_long_ids_are_shortened_to_a_prefix_that_still_separates(conn: connection, notes: TextColumn) -> None:
+    """2 KB ids that differ early are cut as evenly as short ones."""
+    execute(
+        conn,
+        "INSERT INTO notes (id, body) SELECT n || repeat('x', 2000) || n, 'text' FROM generate_series(100, 899) AS n",
+    )
+    found = cut_ranges(conn, notes)
+    assert check_every_row_in_one_range(conn, notes, found) == [100] * 8
+    assert max(len(id_range.key) for id_range in found) > 500
+
+
+def test_long_ids_with_a_common_prefix_share_a_range(conn: connection, notes: TextColumn) -> None:
+    """No key can tell them apart, so the cut between them is given up; the others stay."""
+    execute(
+        conn,
+        "INSERT INTO notes (id, body) SELECT repeat('m', 1900) || n, 'text' FROM generate_series(100, 199) AS n",
+    )
+    add_rows(conn, notes, {f"{letter}{n}": "text" for letter in "az" for n in range(100)})
+    found = cut_ranges(conn, notes, ranges=30)
+    in_each = check_every_row_in_one_range(conn, notes, found)
+    assert max(in_each) >= 100
+    assert len(found) >= 20
+
+
+def test_numbers_kept_as_text_are_cut_in_the_order_of_text(conn: connection, notes: TextColumn) -> None:
+    """Steam's review ids: '100000000' comes before '99'."""
+    add_ids(conn, notes, "SELECT (n * 7919)::text FROM generate_series(1, 1000) AS n")
+    found = cut_ranges(conn, notes)
+    assert check_every_row_in_one_range(conn, notes, found) == [125] * 8
+    bounds = [str(id_range.stop) for id_range in found[:-1]]
+    assert all(a < b for a, b in pairwise(bounds))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        [IdRange(None, 5), IdRange(6, 9)],
+        [IdRange(None, None), IdRange(6, 9)],
+        [IdRange(1, 5)],
+        [IdRange(None, 5), IdRange(5, 9), IdRange(5, 9)],
+    ],
+)
+def test_ranges_with_a_hole_are_never_registered(broken: list[IdRange]) -> None:
+    """An id in the hole would never be embedded."""
+    with pytest.raises(AssertionError, match="not contiguous"):
+        check_contiguous(broken)

@@ -1,0 +1,76 @@
+"""Dagster's own tables are beside the data, in every process, and no password is to be seen."""
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+import steam_assets
+from steam_assets.defs.storage import DagsterDatabase
+from steam_assets.store.database import connect, find_database
+from steam_assets.store.embedded import EmbeddedServer
+from steam_assets_tests.databases import database_url_of
+
+CHECKOUT = Path(steam_assets.__file__).parent.parent
+
+
+def test_a_clone_used_as_dagster_home_keeps_its_runs_beside_the_data(
+    dagster_url: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`DAGSTER_HOME=$PWD dagster dev` finds the same storage as `steam-assets up`: the root dagster.yaml says so."""
+    clone = home / "clone"
+    clone.mkdir()
+    (clone / "dagster.yaml").write_bytes((CHECKOUT / "dagster.yaml").read_bytes())
+    monkeypatch.setenv("DAGSTER_HOME", str(clone))
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("from_the_clone", ["a"])
+    assert sorted(path.name for path in clone.iterdir() if path.suffix == ".db") == []
+
+    with closing(connect(find_database(dagster_url))) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT partition FROM dynamic_partitions WHERE partitions_def_name = 'from_the_clone'")
+        assert cursor.fetchall() == [("a",)]
+
+
+def test_by_default_the_database_is_called_dagster_on_the_server_of_the_data(
+    server: EmbeddedServer, named_database: str, home: Path
+) -> None:
+    """Another process builds the storage from dagster.yaml with nothing but the data's address."""
+    script = """
+import dagster as dg
+with dg.DagsterInstance.get() as instance:
+    instance.add_dynamic_partitions("by_default", ["b"])
+"""
+    (home / "dagster.yaml").write_bytes((CHECKOUT / "dagster.yaml").read_bytes())
+    environment = {**os.environ, "DAGSTER_HOME": str(home)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True)
+    with closing(connect(find_database(database_url_of(server, "dagster")))) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT partition FROM dynamic_partitions WHERE partitions_def_name = 'by_default'")
+        assert cursor.fetchall() == [("b",)]
+
+
+def test_no_page_file_or_repr_shows_the_password(dagster_url: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the instance's configuration page, not its YAML, not its reference, not the files of the home."""
+    with_password = dagster_url.replace("postgres@", "postgres:hunter2hunter2@")
+    monkeypatch.setenv("STEAM_ASSETS_DAGSTER_URL", with_password)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (home / "dagster.yaml").write_bytes((CHECKOUT / "dagster.yaml").read_bytes())
+    with dg.DagsterInstance.get() as instance:
+        storage = instance.get_ref().storage
+        assert isinstance(storage, DagsterDatabase)
+        shown = [str(instance.info_dict()), instance.info_str(), repr(instance.get_ref()), repr(storage), str(storage)]
+        assert "DagsterDatabase" in shown[0]
+    files = [path.read_text(errors="replace") for path in home.rglob("*") if path.is_file()]
+    assert not [text for text in (*shown, *files) if "hunter2" in text]
+
+
+def test_the_instance_sends_no_telemetry_and_runs_one_thing_at_a_time_on_the_gpu() -> None:
+    """What dagster.yaml promises, as Dagster reads it."""
+    configured = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
+    assert configured["telemetry"] == {"enabled": False}
+    assert configured["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
+    assert configured["run_monitoring"]["enabled"] is True

@@ -1,0 +1,165 @@
+"""Which model fills a column, and when searches follow."""
+
+import pytest
+from psycopg2.extensions import connection
+
+from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn
+from steam_assets.encoder.models import Model
+from steam_assets.errors import SteamAssetsError
+from steam_assets.initialise import initialise
+from steam_assets.store.database import connect, find_database
+from steam_assets.store.runs import column_runs, get_run
+from steam_assets.store.schema import DimensionMismatch
+from steam_assets.targets import (
+    ModelMismatch,
+    ModelUnavailable,
+    change_model,
+    check_environment_agrees,
+    choose_first_model,
+    follow_target,
+    model_of,
+    run_of_model,
+    target_run,
+)
+from steam_assets_tests.rows import add_rows, change_recipe, embed, execute, fetch, set_text, target_of
+
+BOTH = (APPLICATIONS, REVIEWS)
+
+
+def runs_of(conn: connection, column: TextColumn) -> tuple[int | None, int | None]:
+    """The ids of target and serving run."""
+    runs = column_runs(conn, column)
+    conn.rollback()
+    target, serving = (None if run is None else run.run_id for run in (runs.target, runs.serving))
+    return target, serving
+
+
+def test_init_on_an_empty_database_chooses_one_model_for_all_columns(
+    empty_database_url: str, minilm: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STEAM_ASSETS_MODEL chooses at the first init only; a dry run changes nothing, a second init neither."""
+    monkeypatch.setenv("STEAM_ASSETS_MODEL", "all-MiniLM-L6-v2")
+    conn = connect(find_database(empty_database_url))
+    planned = initialise(conn, BOTH, dry_run=True)
+    assert (planned.model_name, len(planned.plan.statements) > 10) == (minilm.name, True)
+    assert fetch(conn, "SELECT to_regclass('applications')") == [(None,)]
+
+    initialise(conn, BOTH)
+    run = target_run(conn, APPLICATIONS)
+    assert (run.model_name, run.dimension, run.recipe is None) == (minilm.name, 384, False)
+    assert runs_of(conn, APPLICATIONS) == runs_of(conn, REVIEWS) == (run.run_id, run.run_id)
+
+    monkeypatch.delenv("STEAM_ASSETS_MODEL")
+    again = initialise(conn, BOTH)
+    assert (again.model_name, again.plan.statements) == (minilm.name, ())
+    assert fetch(conn, "SELECT count(*) FROM embedding_runs") == [(1,)]
+    conn.close()
+
+
+def test_init_with_another_model_than_the_columns_have_names_both(
+    conn: connection, minilm: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the command line and from the environment alike."""
+    initialise(conn, BOTH, "all-MiniLM-L6-v2")
+    names = f"filled with {minilm.name}, and BAAI/bge-m3 was asked for"
+    with pytest.raises(ModelMismatch, match=names):
+        initialise(conn, BOTH, "BAAI/bge-m3")
+    monkeypatch.setenv("STEAM_ASSETS_MODEL", "BAAI/bge-m3")
+    with pytest.raises(ModelMismatch, match=names):
+        initialise(conn, BOTH)
+    with pytest.raises(ModelMismatch, match=rf"is BAAI/bge-m3, and .* filled with {minilm.name}"):
+        check_environment_agrees(target_run(conn, REVIEWS), REVIEWS)
+
+
+def test_init_with_a_model_of_another_dimension_than_the_vectors_changes_nothing(conn: connection) -> None:
+    """The columns hold 384 numbers; bge-m3 gives 1,024."""
+    with pytest.raises(DimensionMismatch, match="384 numbers, and the model gives 1024"):
+        initialise(conn, BOTH, "BAAI/bge-m3")
+    conn.rollback()
+    assert (runs_of(conn, REVIEWS), fetch(conn, "SELECT count(*) FROM embedding_runs")) == ((None, None), [(0,)])
+
+
+def test_a_column_keeps_the_model_it_has(conn: connection, notes: TextColumn, minilm: Model) -> None:
+    """Choosing a first model is for columns without one."""
+    before = runs_of(conn, notes)
+    with conn:
+        assert choose_first_model(conn, notes, minilm).model_name == "made-up"
+    assert runs_of(conn, notes) == before
+
+
+def test_a_model_of_another_dimension_goes_to_another_column(
+    conn: connection, bge_shaped: Model, minilm: Model
+) -> None:
+    """The message says both dimensions and what to add."""
+    with conn:
+        choose_first_model(conn, REVIEWS, minilm)
+    before = runs_of(conn, REVIEWS)
+    with pytest.raises(SteamAssetsError, match=r"384 numbers and bge-shaped gives 1024\. Add an entry"):
+        change_model(conn, REVIEWS, bge_shaped)
+    assert runs_of(conn, REVIEWS) == before
+
+
+def test_the_same_model_and_recipe_are_the_same_run(conn: connection, minilm: Model) -> None:
+    """Two columns share it; changing to the model that is there changes nothing."""
+    with conn:
+        first = choose_first_model(conn, REVIEWS, minilm)
+        assert run_of_model(conn, APPLICATIONS, minilm) == first.run_id
+        assert change_model(conn, REVIEWS, minilm) == first
+
+
+def test_searches_follow_the_target_only_when_nothing_is_pending(conn: connection, notes: TextColumn) -> None:
+    """Until then they read the old run; a vector still to be cleared counts as pending too."""
+    add_rows(conn, notes, {"a": "a", "b": "b", "blank": " "})
+    embed(conn, notes)
+    first = target_of(conn, notes)
+    second = change_recipe(conn, notes, "second")
+    assert not follow_target(conn, notes)
+    execute(conn, "UPDATE notes SET body = ' ' WHERE id = 'b'")
+    execute(conn, "UPDATE notes SET embedding_run_id = %(run)s WHERE id = 'a'", run=second)
+    assert (follow_target(conn, notes), runs_of(conn, notes)) == (False, (second, first))
+
+    embed(conn, notes)
+    with conn:
+        assert follow_target(conn, notes)
+    assert runs_of(conn, notes) == (second, second)
+    assert not follow_target(conn, notes)
+
+
+def test_a_column_without_a_target_has_nothing_to_follow(conn: connection) -> None:
+    """And asking for its target says what to run."""
+    assert not follow_target(conn, REVIEWS)
+    with pytest.raises(SteamAssetsError, match="steam-assets init"):
+        target_run(conn, REVIEWS)
+
+
+def test_before_init_the_next_command_is_init(empty_database_url: str) -> None:
+    """Not an error about a missing table."""
+    conn = connect(find_database(empty_database_url))
+    with pytest.raises(SteamAssetsError, match=r"has no model yet\. Run `steam-assets init`"):
+        target_run(conn, REVIEWS)
+    conn.close()
+
+
+def test_a_directorys_model_is_found_where_the_environment_points(
+    conn: connection, bge_shaped: Model, minilm: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No path is stored; files that differ from the run's are another model, and the message says what differs."""
+    run = get_run(conn, run_of_model(conn, REVIEWS, bge_shaped))
+    with pytest.raises(ModelUnavailable, match=r"bge-shaped, which cannot be had here: .* Set STEAM_ASSETS_MODEL"):
+        model_of(run, REVIEWS)
+    monkeypatch.setenv("STEAM_ASSETS_MODEL", bge_shaped.location)
+    assert model_of(run, REVIEWS) == bge_shaped
+    monkeypatch.setenv("STEAM_ASSETS_MODEL", "all-MiniLM-L6-v2")
+    with pytest.raises(ModelUnavailable, match="its max_seq_length, pooling, revision differs"):
+        model_of(run, REVIEWS)
+    assert model_of(get_run(conn, run_of_model(conn, REVIEWS, minilm)), REVIEWS) == minilm
+
+
+def test_a_changed_text_keeps_searches_where_they_are(conn: connection, notes: TextColumn) -> None:
+    """Serving is about the recipe: it never moves back."""
+    add_rows(conn, notes, {"a": "a"})
+    embed(conn, notes)
+    before = runs_of(conn, notes)
+    set_text(conn, notes, "a", "A")
+    assert not follow_target(conn, notes)
+    assert runs_of(conn, notes) == before

@@ -1,0 +1,84 @@
+"""What is printed is aligned, says 100 % only when it is, and leaves nothing out that a person should know."""
+
+import pytest
+
+from steam_assets.estimate import Estimate
+from steam_assets.progress import Progress, report
+from steam_assets.search import SearchResult
+from steam_assets.store.load import LoadReport
+from steam_assets.store.search import Hit
+from steam_assets.terminal import duration, embedding_bar, estimate_lines, load_lines, percent, search_lines, table
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(1.0, "100 %"), (0.999999, "99.99 %"), (0.5, "50.00 %"), (0.0, "0.00 %"), (124_999 / 125_000, "99.99 %")],
+)
+def test_coverage_says_100_only_when_every_row_is_there(share: float, text: str) -> None:
+    """One row missing in a million is not 100 %; the predecessor's bar was forced to it."""
+    assert percent(share) == text
+
+
+def test_a_table_is_aligned_and_groups_thousands() -> None:
+    """Words to the left, numbers to the right, no blanks at the end of a line."""
+    assert table(("name", "rows"), [("a", 1_234_567), ("long name", 5)]) == (
+        "name            rows\na          1,234,567\nlong name          5"
+    )
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5400, "1.5 h"), (90, "1.5 min"), (59.9, "59.9 s"), (0, "0.0 s")])
+def test_durations_are_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    """Hours from an hour on, minutes from a minute on."""
+    assert duration(seconds) == text
+
+
+def test_a_search_says_how_many_rows_it_did_not_see() -> None:
+    """Vectors of another run are left out, and that is no secret."""
+    result = SearchResult("reviews.review_embedding", "m", 1, [Hit("7", 0.912345, "a farm")], left_out=1_200)
+    assert search_lines(result) == (
+        "  0.912             7  a farm\n  (1,200 rows have vectors of another run and were left out)"
+    )
+    assert "nothing is embedded yet" in search_lines(SearchResult("c", "m", 1, [], left_out=0))
+
+
+def test_a_load_s_warnings_and_rejects_file_are_told_below_its_counts() -> None:
+    """A person sees where the rejected rows are, and which columns were not used."""
+    loaded = LoadReport(
+        file="games.csv", table="applications", read=3, inserted=1, updated=0, unchanged=1, repeated=0, rejected=1,
+        ignored_columns=("colour",), rejects_file="games.csv.rejects", warnings=("no date was understood",),
+    )  # fmt: skip
+    *_, warning, ignored, rejects = load_lines([loaded]).splitlines()
+    assert warning == "games.csv: no date was understood"
+    assert ignored == "games.csv: columns ignored: colour"
+    assert rejects == "games.csv: rejected rows are in games.csv.rejects"
+
+
+def test_an_estimate_tells_rows_tokens_time_and_disk() -> None:
+    """The histogram has a line per power of two, its longest bar for the most texts."""
+    found = Estimate("c", "m", 30, 500, 2, {8: 10, 16: 20}, 60.0, 90.0, 1_500_000)
+    first, eight, sixteen, last = estimate_lines(found).splitlines()
+    assert first == "c with m: 30 rows to encode, 500 tokens, 2 texts truncated"
+    assert (eight.count("#"), sixteen.count("#")) == (20, 40)
+    assert last == "  1.0 min to 1.5 min on this device, 1.5 MB of disk"
+
+
+def test_away_from_a_terminal_progress_is_a_plain_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Logs of cron and CI hold no carriage returns, and no line per batch."""
+    monkeypatch.setattr("steam_assets.terminal.PLAIN_EVERY_S", 0.0)
+    said: list[str] = []
+    with embedding_bar(100, said.append):
+        report(Progress("c", 40, "CPU: 12.0%"))
+        report(Progress("c", 60, "CPU: 13.0%"))
+    assert [line.partition(" rows/s")[0].rpartition(",")[0] for line in said] == [
+        "c: 40 of 100 rows",
+        "c: 100 of 100 rows",
+    ]
+    assert said[1].endswith("rows/s | CPU: 13.0%")
+    assert "\r" not in capsys.readouterr().err
+
+    monkeypatch.setattr("steam_assets.terminal.PLAIN_EVERY_S", 3600.0)
+    with embedding_bar(100, said.append):
+        report(Progress("c", 40, ""))
+    assert len(said) == 2
