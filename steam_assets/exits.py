@@ -50,7 +50,8 @@ def _exit_code(command: Callable[[], object], signals: socket.socket) -> int:
             terminated = signal.SIGTERM in _received(signals)
             click.echo("Terminated." if terminated else "Interrupted.", err=True)
             return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
-        click.echo(f"Unexpected error: {type(error).__name__}: {error}. {_write_traceback()}", err=True)
+        said = " ".join(str(error).split())
+        click.echo(f"Unexpected error: {type(error).__name__}: {said}. {_write_traceback()}", err=True)
         return EXIT_UNEXPECTED
     return EXIT_DONE
 

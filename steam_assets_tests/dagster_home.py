@@ -71,7 +71,7 @@ def dagster_template(server: EmbeddedServer) -> str:
     """The name of a database with Dagster's tables, made once: its migrations take seconds."""
     from steam_assets.defs.instance import open_instance
 
-    _execute(server, "CREATE DATABASE dagster_template")
+    execute_on(server, "CREATE DATABASE dagster_template")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, "dagster_template"))
         with open_instance():
@@ -85,11 +85,11 @@ def dagster_url(
 ) -> Iterator[str]:
     """A database for Dagster's runs and events, named to every process started from the test."""
     name = f"dagster_{next(_numbers)}"
-    _execute(server, f"CREATE DATABASE {name} TEMPLATE {dagster_template}")
+    execute_on(server, f"CREATE DATABASE {name} TEMPLATE {dagster_template}")
     monkeypatch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, name))
     monkeypatch.setenv("DAGSTER_HOME", "")  # open_instance sets it; this has it put back
     yield database_url_of(server, name)
-    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    execute_on(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -144,6 +144,9 @@ def steam_assets(
     dagster_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Ended]:
     """Runs `steam-assets` in this process, with its exit code; the model stays loaded from one command to the next."""
+
+    # Dagster writes some twenty events a range; rows that share one cost next to nothing.
+    monkeypatch.setattr("steam_assets.store.ranges.FEWEST_RANGES", 2)
 
     def run(*arguments: str, typed: str | None = None) -> Ended:
         monkeypatch.setattr(sys, "argv", ["steam-assets", *arguments])
@@ -210,7 +213,8 @@ def materialize(
     return run_ranges(instance, definitions.resolve_job_def(column_job_name(column)), column, stretch)
 
 
-def _execute(server: EmbeddedServer, statement: str) -> None:
+def execute_on(server: EmbeddedServer, statement: str) -> None:
+    """Run a statement on the test server that no transaction may hold, such as CREATE DATABASE."""
     with closing(connect(find_database(database_url_of(server, "postgres")))) as conn:
         conn.autocommit = True
         with conn.cursor() as cursor:

@@ -26,6 +26,11 @@ Connect = Callable[[], connection]
 
 DIMENSION = 8
 PAGE_OF_REVIEWS = 4
+ODD_IDS = (
+    *("", " ", "a b", 'say "hi"', "it's", "50%", "10:20", "~", "a.b", "C:\\x", "\\N", "\\.", "\n", "{id}", "1", "22"),
+    *("é", "日本語", "🎮", "Ä", "a", "A", "z", "Z", "x" * 2000, "ü" * 1000),
+)
+COLLATIONS = ("C", "pg_c_utf8", "pg_unicode_fast", "ucs_basic", "en_US.utf8", "de_DE.utf8", "und-x-icu")
 NOTES = TextColumn(table="notes", id="id", text="body", vector="body_vector", id_type="text")
 NUMBERED = TextColumn(table="numbered", id="id", text="body", vector="body_vector", id_type="bigint")
 
@@ -75,6 +80,15 @@ def numbered(conn: connection) -> TextColumn:
     """An empty table with a bigint key."""
     make_table(conn, NUMBERED, "bigint")
     return NUMBERED
+
+
+def tables_in_all_collations(conn: connection) -> Iterator[TextColumn]:
+    """An empty table with a text key for each of COLLATIONS that this server has; those of libc and ICU it may lack."""
+    found = {name for (name,) in fetch(conn, "SELECT collname FROM pg_collation")}
+    for collation in filter(found.__contains__, COLLATIONS):
+        column = TextColumn(table=f"notes in {collation}", id="id", text="body", vector="v", id_type="text")
+        make_table(conn, column, f'text COLLATE "{collation}"')
+        yield column
 
 
 @pytest.fixture

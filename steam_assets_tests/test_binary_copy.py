@@ -10,6 +10,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn, check_registry
 from steam_assets.id_range import IdRange
 from steam_assets_tests.rows import (
+    ODD_IDS,
     add_columns,
     add_rows,
     embed,
@@ -23,25 +24,6 @@ from steam_assets_tests.rows import (
     target_of,
     vectors_of,
     write_all,
-)
-
-ODD_IDS = (
-    "",
-    " ",
-    "a",
-    "ab",
-    "it's",
-    "C:\\x",
-    "é",
-    "日本語",
-    "🎮",
-    "\n",
-    "\\N",
-    "\\.",
-    "1",
-    "22",
-    "x" * 2000,
-    "ü" * 1000,
 )
 
 

@@ -5,6 +5,7 @@ from contextlib import closing
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS
@@ -25,6 +26,13 @@ A, B, C, D, E = (IdRange(n, n + 1) for n in range(5))
 def connect_here() -> connection:
     """A connection to the test's database."""
     return connect(find_database())
+
+
+def everything() -> ReconstructableJob:
+    """The job for everything as a run of the web UI finds it: by the name of the code location."""
+    return ReconstructableRepository.for_module("steam_assets.definitions", "defs").get_reconstructable_job(
+        EVERYTHING_JOB
+    )
 
 
 @pytest.fixture
@@ -100,8 +108,8 @@ def test_one_job_fills_every_column(
     instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
 ) -> None:
     """The job for everything launches the columns' own runs, so that every range has its event."""
-    result = definitions.resolve_job_def(EVERYTHING_JOB).execute_in_process(instance=instance)
-    assert result.success
+    with dg.execute_job(everything(), instance=instance) as result:
+        assert result.success
     for column in COLUMNS:
         status = column_status(tables, column)
         assert status is not None
@@ -116,10 +124,9 @@ def test_the_job_for_everything_fails_when_a_column_s_run_does(
 ) -> None:
     """A red job, naming the column: a person must not take it for done."""
     execute(tables, "ALTER TABLE reviews ADD CONSTRAINT none CHECK (review_embedding IS NULL)")
-    result = definitions.resolve_job_def(EVERYTHING_JOB).execute_in_process(instance=instance, raise_on_error=False)
-
-    assert not result.success
-    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    with dg.execute_job(everything(), instance=instance, raise_on_error=False) as result:
+        assert not result.success
+        (failure,) = (event for event in result.all_node_events if event.is_step_failure)
     error = failure.step_failure_data.error
     assert error is not None
     assert str(REVIEWS) in str(error)

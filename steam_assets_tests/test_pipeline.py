@@ -1,5 +1,4 @@
-"""The pipeline from a table through the model and back: what is written, and a record of every attempt; overlap is tested
-in test_pipeline_overlap.py."""
+"""The pipeline from a table through the model and back, and its record of every attempt."""
 
 import threading
 from contextlib import closing

@@ -1,0 +1,214 @@
+"""`steam-assets embed`: what is pending and nothing else, and whatever kills it, the next one ends in the same state."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+from psycopg2.extensions import connection
+
+from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS
+from steam_assets.defs.instance import open_instance
+from steam_assets.encoder.models import Model
+from steam_assets.store.database import connect, find_database
+from steam_assets.store.embedded import EmbeddedServer
+from steam_assets.targets import choose_first_model
+from steam_assets_tests.dagster_home import Ended, contents, embedded_rows, execute_on, fill_tables
+from steam_assets_tests.databases import database_url_of, wait_until
+from steam_assets_tests.rows import execute, fetch
+
+Run = Callable[..., Ended]
+
+STEAM_ASSETS = Path(sys.executable).parent / "steam-assets"
+ROWS = 80
+SLOW_TABLE = """
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE UPDATE ON applications FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+STATUSES = "SELECT status FROM embedding_run_ranges ORDER BY range_id"
+
+
+def test_the_second_embed_writes_nothing(steam_assets: Run, tables: connection) -> None:
+    """No row gets a new version, no range is attempted again, and both end with 0."""
+    first = steam_assets("embed", "--json")
+    assert first.code == 0, first
+    assert [status["state"]["embedded"] for status in json.loads(first.out)] == [24, 24]
+    before = [contents(tables, column) for column in COLUMNS], fetch(tables, STATUSES)
+
+    assert steam_assets("embed").code == 0
+    assert ([contents(tables, column) for column in COLUMNS], fetch(tables, STATUSES)) == before
+
+
+def test_a_dry_run_counts_exactly_the_rows_that_embed_then_writes(steam_assets: Run, tables: connection) -> None:
+    """It reads and times, and writes nothing."""
+    execute(tables, "UPDATE reviews SET review_text = '  ' WHERE recommendationid IN ('1', '2')")
+    before = contents(tables, REVIEWS)
+    ended = steam_assets("embed", "reviews", "--dry-run", "--json")
+    (estimate,) = json.loads(ended.out)
+    assert ended.code == 0
+    assert contents(tables, REVIEWS) == before
+    assert 0 < estimate["seconds_low"] <= estimate["seconds_high"]
+    assert sum(estimate["histogram"].values()) == estimate["rows"]
+
+    steam_assets("embed", "reviews")
+    assert embedded_rows(tables, REVIEWS) == estimate["rows"] == 22
+    assert "0 rows to encode" in steam_assets("embed", "reviews", "--dry-run").out
+
+
+def test_a_limit_is_reached_exactly_and_is_no_failure(steam_assets: Run, tables: connection) -> None:
+    """Exit 0 although rows are pending: they were not asked for. The columns share the limit."""
+    assert steam_assets("embed", "--limit", "5").code == 0
+    assert embedded_rows(tables, APPLICATIONS) == 5
+    assert steam_assets("embed", "--limit", "30").code == 0
+    assert (embedded_rows(tables, APPLICATIONS), embedded_rows(tables, REVIEWS)) == (24, 11)
+
+
+def test_a_failed_run_is_exit_1_with_the_database_s_words(steam_assets: Run, tables: connection, home: Path) -> None:
+    """The other column is filled all the same; the reason, the red checks and the log file are named."""
+    execute(tables, "ALTER TABLE applications ADD CONSTRAINT frozen CHECK (description_embedding IS NULL)")
+    ended = steam_assets("embed")
+
+    assert ended.code == 1
+    assert 'violates check constraint "frozen"' in ended.err
+    assert "Red checks: description_embedding_complete, description_embedding_coverage." in ended.err
+    assert (embedded_rows(tables, APPLICATIONS), embedded_rows(tables, REVIEWS)) == (0, 24)
+    (log,) = (home / "logs").glob("embed-*.log")
+    assert str(log) in ended.err
+    assert log.read_text().splitlines()[0].endswith("from STEAM_ASSETS_DATABASE_URL")
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """How a command ended that was stopped in its work, and what it left: ranges' states, its runs' as well."""
+
+    code: int
+    said: str
+    ranges: list[str]
+    dagster: list[dg.DagsterRunStatus]
+
+
+@dataclass(frozen=True)
+class ThreeDeaths:
+    """A column filled by commands that were terminated, interrupted and killed, then by one that was let alone."""
+
+    terminated: Stopped
+    interrupted: Stopped
+    killed: Stopped
+    finished: Stopped
+    rows: list[tuple[object, ...]]
+    undisturbed_rows: list[tuple[object, ...]]
+
+
+@contextmanager
+def database_with_rows(server: EmbeddedServer, template: str, name: str, model: Model) -> Iterator[connection]:
+    """A database with ROWS applications to embed."""
+    execute_on(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    with closing(connect(find_database(database_url_of(server, name)))) as conn:
+        fill_tables(conn, applications=ROWS)
+        with conn:
+            choose_first_model(conn, APPLICATIONS, model)
+        yield conn
+    execute_on(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def embed(environment: Mapping[str, str], conn: connection, stop_with: signal.Signals | None = None) -> Stopped:
+    """Run the command; send it a signal when it has finished a range with rows and begun the next."""
+    done = len([status for (status,) in fetch(conn, STATUSES) if status == "done"])
+
+    def in_the_middle() -> bool:
+        found = [status for (status,) in fetch(conn, STATUSES)]
+        return found.count("done") > done and found[-1] == "running"
+
+    command = [str(STEAM_ASSETS), "embed", "applications"]
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            if stop_with is not None:
+                wait_until(in_the_middle, "the command is in the middle of its work", 120)
+                process.send_signal(stop_with)
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    with open_instance() as instance:
+        dagster = [run.status for run in instance.get_runs()]
+    return Stopped(process.returncode, said, [str(status) for (status,) in fetch(conn, STATUSES)], dagster)
+
+
+@pytest.fixture(scope="module")
+def deaths(
+    server: EmbeddedServer, schema_template: str, dagster_template: str, test_directory: Path, minilm: Model
+) -> Iterator[ThreeDeaths]:
+    """Four commands after each other on one table, the first three stopped in the middle; and one on another table."""
+    for name in ("dagster_of_deaths", "dagster_of_the_undisturbed"):
+        execute_on(server, f"CREATE DATABASE {name} TEMPLATE {dagster_template}")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        database_with_rows(server, schema_template, "deaths", minilm) as conn,
+        database_with_rows(server, schema_template, "undisturbed", minilm) as undisturbed,
+    ):
+        patch.setenv("DAGSTER_HOME", "")
+        patch.setenv("STEAM_ASSETS_HOME", str(test_directory / "home_of_deaths"))
+        patch.setenv("STEAM_ASSETS_DEVICE", "cpu")
+        patch.setenv("STEAM_ASSETS_DATABASE_URL", database_url_of(server, "deaths"))
+        patch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, "dagster_of_deaths"))
+        execute(conn, SLOW_TABLE)
+        stopped = [embed(os.environ, conn, number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)]
+        execute(conn, "DROP TRIGGER slow ON applications")
+        finished = embed(os.environ, conn)
+        patch.setenv("STEAM_ASSETS_DATABASE_URL", database_url_of(server, "undisturbed"))
+        patch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, "dagster_of_the_undisturbed"))
+        assert embed(os.environ, undisturbed).code == 0
+        yield ThreeDeaths(*stopped, finished, contents(conn, APPLICATIONS), contents(undisturbed, APPLICATIONS))
+
+
+def test_sigterm_is_exit_143_with_the_range_at_hand_aborted(deaths: ThreeDeaths) -> None:
+    """An init system's stop ends the run as canceled and begins no further range."""
+    assert deaths.terminated.code == 143
+    assert deaths.terminated.said.endswith("Terminated.\n")
+    assert deaths.terminated.ranges[-1] == "aborted"
+    assert deaths.terminated.ranges.count("aborted") == 1
+    assert deaths.terminated.dagster == [dg.DagsterRunStatus.CANCELED]
+
+
+def test_ctrl_c_is_exit_130_with_the_range_at_hand_aborted(deaths: ThreeDeaths) -> None:
+    """A person's stop does the same."""
+    assert deaths.interrupted.code == 130
+    assert deaths.interrupted.said.endswith("Interrupted.\n")
+    assert deaths.interrupted.ranges[-1] == "aborted"
+    assert deaths.interrupted.dagster[0] is dg.DagsterRunStatus.CANCELED
+
+
+def test_a_killed_run_is_buried_by_the_next_command(deaths: ThreeDeaths) -> None:
+    """It could not say that it died: the next command marks its run failed and its range lost."""
+    assert deaths.killed.code == -signal.SIGKILL
+    assert deaths.killed.ranges[-1] == "running"
+    assert deaths.killed.dagster[0] is dg.DagsterRunStatus.STARTED
+    killed_range = len(deaths.killed.ranges) - 1
+    assert deaths.finished.ranges[killed_range] == "lost"
+    killed_run = -len(deaths.killed.dagster)
+    assert deaths.finished.dagster[killed_run] is dg.DagsterRunStatus.FAILURE
+
+
+def test_after_three_deaths_the_table_is_as_if_there_had_been_none(deaths: ThreeDeaths) -> None:
+    """The same ids, digests and runs everywhere, and vectors equal within the encoder's tolerance."""
+    assert deaths.finished.code == 0
+    assert "running" not in deaths.finished.ranges
+    assert len(deaths.rows) == ROWS + 1
+    identity = [(row[0], row[2], row[3]) for row in deaths.rows]
+    assert identity == [(row[0], row[2], row[3]) for row in deaths.undisturbed_rows]
+
+    ours, theirs = (
+        np.array([json.loads(str(row[4])) for row in rows if row[4] is not None])
+        for rows in (deaths.rows, deaths.undisturbed_rows)
+    )
+    assert ours.shape == theirs.shape == (ROWS, 384)
+    assert np.einsum("ij,ij->i", ours, theirs).min() >= 0.99999
