@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -90,18 +91,19 @@ def init(model: str | None, adopt: bool, dry_run: bool, **device: str | int | No
     """Create or complete the schema, and choose the model of columns that have none."""
     from steam_assets.initialise import initialise
     from steam_assets.targets import adopt as adopt_column
+    from steam_assets.terminal import adoption_line
 
     with closing(connect()) as conn:
         done = initialise(conn, COLUMNS, model, dry_run=dry_run)
         if dry_run:
             click.echo(str(done.plan))
             return
-        for line in (*done.plan.notices, *(f"{s.reason}" for s in done.plan.statements)):
+        for line in (*done.plan.notices, *(f"+ {statement.reason}" for statement in done.plan.statements)):
             click.echo(line)
+        if not done.plan.statements:
+            click.echo("The schema is complete; nothing to do.")
         for column in COLUMNS if adopt else ():
-            click.echo(str(adopt_column(conn, column, gpu(device).encoder)))
-    if not done.plan.statements:
-        click.echo("The schema is complete; nothing to do.")
+            click.echo(adoption_line(column, adopt_column(conn, column, gpu(device).encoder)))
     click.echo(f"Model: {done.model_name}. Next: `steam-assets load FILES`, then `steam-assets embed`.")
 
 
@@ -273,13 +275,16 @@ def demo(
 
 @cli.command()
 @database_option
+@device_options
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(as_json: bool, **device: str | int | None) -> None:
     """Whether this machine and database are fit for it, line by line, with what to do where they are not."""
     from steam_assets.doctor import run_checks
+    from steam_assets.targets import configured_model
 
-    failed = False
-    for check in run_checks():
+    chosen, failed = gpu(device), False
+    model = partial(configured_model, connect, COLUMNS)
+    for check in run_checks(configured=model, device=chosen.device, dtype=chosen.dtype):
         failed |= check.state == "fail"
         if as_json:
             click.echo(json.dumps(asdict(check)))

@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -43,19 +43,19 @@ class Check:
 
 def run_checks(
     columns: Sequence[TextColumn] = COLUMNS,
-    model: Model | None = None,
+    configured: Callable[[], Model | None] = lambda: None,
     database_url: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
 ) -> Iterator[Check]:
-    """Every check, each yielded when it is finished; ``model`` is the configured one, None before there is one."""
+    """Every check, each yielded when it is finished; ``configured`` finds the model, None before there is one."""
     yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield _package("steam-assets")
     torch = _package("torch")
     yield torch
     if torch.state == "ok":
         yield from _check_gpu()
-        yield _check_model(model, device, dtype)
+        yield _check_model(configured, device, dtype)
     yield _check_disk()
     from steam_assets.doctor_database import check_database
 
@@ -141,12 +141,13 @@ def _check_device(index: int) -> Iterator[Check]:
 # The model
 
 
-def _check_model(model: Model | None, device: str, dtype: str) -> Check:
+def _check_model(configured: Callable[[], Model | None], device: str, dtype: str) -> Check:
     """Encode a text for real: the norm is 1 and the dimension is what the model promises."""
     from steam_assets.encoder.transformer import load_encoder
 
     started = time.monotonic()
     try:
+        model = configured()
         chosen = model or find_model(DEMO_MODEL)
         name = chosen.name if model else f"{chosen.name} (the packaged one; none is configured yet)"
         encoder = load_encoder(chosen, device, dtype)

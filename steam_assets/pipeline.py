@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
 
 import psycopg2
 from psycopg2.extensions import connection
@@ -103,8 +105,16 @@ def fill_range(
     column, encoder = stream.column, stream.encoder
     with conn:
         range_id = start_range(
-            conn, column, stream.run.run_id, id_range.key, dagster_run_id, encoder.device_name, encoder.dtype
+            conn,
+            column,
+            stream.run.run_id,
+            id_range.key,
+            dagster_run_id,
+            encoder.device_name,
+            encoder.dtype,
+            library_versions(),
         )
+    encoder.reset_peak_memory()
     started = logged = time.monotonic()
     errors_before = encoder.memory_errors
     counts = WriteCounts()
@@ -129,7 +139,7 @@ def fill_range(
         )
 
     try:
-        with closing(stream.batches(id_range, limit)) as batches:
+        with monitor, closing(stream.batches(id_range, limit)) as batches:
             write_batches(conn, column, stream.run.run_id, id_range, batches, on_commit)
     except BaseException as error:
         # An interrupt is no Exception; it too has to leave a record. Where the connection is gone there can be none,
@@ -142,8 +152,15 @@ def fill_range(
             # The connection died inside `with conn`, whose rollback then raised over the error that says why.
             raise error.__context__ from None
         raise
-    record_range(conn, range_id, "done", outcome(), encoder)
-    return outcome()
+    done = outcome()
+    record_range(conn, range_id, "done", done, encoder)
+    return done
+
+
+@lru_cache(maxsize=1)
+def library_versions() -> dict[str, str]:
+    """What computed a range's vectors, for its record: versions are no part of a run's identity."""
+    return {name: version(name) for name in ("steam-assets", "torch", "transformers", "sentence-transformers")}
 
 
 def record_range(

@@ -1,6 +1,7 @@
 """Which model fills which column: chosen at init, changed on request, or taken over with vectors that are there."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from steam_assets.encoder.transformer import Encoder
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import setting
 from steam_assets.store.adopt import ADOPTION_SAMPLE, adopt_vectors, count_adoptable, sample_vectors
+from steam_assets.store.database import DatabaseUnavailable
 from steam_assets.store.read import has_pending
 from steam_assets.store.runs import EmbeddingRun, column_runs, find_or_create_run, get_run, set_serving, set_target
 from steam_assets.store.status import is_initialised
@@ -94,6 +96,16 @@ def follow_target(conn: connection, column: TextColumn) -> bool:
         return False
     set_serving(conn, column, runs.target.run_id)
     return True
+
+
+def configured_model(connect: Callable[[], connection], columns: Sequence[TextColumn]) -> Model | None:
+    """The model of the first column that has one, else what ``STEAM_ASSETS_MODEL`` names; None without either."""
+    with suppress(DatabaseUnavailable), closing(connect()) as conn:
+        for column in columns if is_initialised(conn) else ():
+            if (run := column_runs(conn, column).target) is not None:
+                return model_of(run, column)
+    wanted = setting("STEAM_ASSETS_MODEL")
+    return None if wanted is None else find_model(wanted, setting("STEAM_ASSETS_MODEL_REVISION"))
 
 
 def check_environment_agrees(run: EmbeddingRun, column: TextColumn) -> None:

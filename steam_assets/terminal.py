@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from steam_assets.columns import TextColumn
 from steam_assets.estimate import Estimate
 from steam_assets.progress import Progress, watching
 from steam_assets.search import SearchResult
 from steam_assets.store.load import LoadProgress, LoadReport
 from steam_assets.store.status import ColumnStatus
+from steam_assets.targets import ADOPTION_COSINE, Adoption
 
 BAR_WIDTH = 40
 PLAIN_EVERY_S = 10.0
@@ -61,6 +63,19 @@ def load_lines(reports: Sequence[LoadReport]) -> str:
         )
     ]
     return "\n".join([table(header, rows, left=2), *notes])
+
+
+def adoption_line(column: TextColumn, adoption: Adoption) -> str:
+    """Whether a column's vectors were taken over, and why not."""
+    if adoption.lowest_cosine is None:
+        return f"{column}: no vectors of another tool to take over."
+    agreement = f"the lowest cosine of {adoption.sampled} rows encoded again is {adoption.lowest_cosine:.6f}"
+    if adoption.adopted:
+        return f"{column}: {adoption.rows:,} vectors taken over; {agreement}."
+    return (
+        f"{column}: {adoption.rows:,} vectors stay stale: {agreement}, expected at least {ADOPTION_COSINE}. "
+        "They were made by another model or from other text; `steam-assets embed` makes them anew."
+    )
 
 
 def search_lines(result: SearchResult) -> str:

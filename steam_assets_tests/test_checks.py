@@ -43,7 +43,7 @@ def counted_as(
     check, partitions = dg.AssetCheckKey(vector_key(column), rule), partitions_of(column)
     with dg.partition_loading_context(dynamic_partitions_store=instance):
         state = instance.event_log_storage.get_asset_check_state([(check, partitions)])[check]
-        subset = state.subsets[status].value
+        subset = state.subsets[status].subset_value
         return set(subset.get_partition_keys())
 
 

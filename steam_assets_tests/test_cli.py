@@ -229,7 +229,7 @@ def test_another_model_is_asked_about_and_taken_on_yes(
     accepted = steam_assets("embed", "applications", "--model", str(another_minilm), "--json", typed="y\n")
     assert accepted.code == 0, accepted
     runs = fetch(tables, "SELECT DISTINCT embedding_run_id FROM applications WHERE embedding_run_id IS NOT NULL")
-    assert runs == [(max(run for (run,) in fetch(tables, "SELECT run_id FROM embedding_runs")),)]
+    assert runs == fetch(tables, "SELECT max(run_id) FROM embedding_runs")
     assert runs != [(before[0][2],)]
 
 

@@ -52,7 +52,7 @@ def check_as_clerk(clerk_url: str) -> Callable[[], dict[str, Check]]:
 
 def test_every_check_of_a_ready_machine_passes_and_a_missing_gpu_is_a_warning(database_url: str, minilm: Model) -> None:
     """On a machine that can do the job nothing fails, and the checks can be read by a program."""
-    checks = by_name(run_checks(model=minilm, database_url=database_url))
+    checks = by_name(run_checks(configured=lambda: minilm, database_url=database_url))
     assert [check for check in checks.values() if check.state == "fail"] == []
     assert exit_code(list(checks.values())) == 0
     for name in (
@@ -74,14 +74,14 @@ def test_every_check_of_a_ready_machine_passes_and_a_missing_gpu_is_a_warning(da
 
 def test_the_model_is_run_not_looked_up(database_url: str, minilm: Model) -> None:
     """The dimension and the norm come from a forward pass, on the device that is used."""
-    found = by_name(run_checks((), minilm, database_url, device="cpu"))["model"]
+    found = by_name(run_checks((), lambda: minilm, database_url, device="cpu"))["model"]
     assert (found.state, found.fix) == ("ok", "")
     assert "384 numbers, norm 1.0000, fp32 on cpu" in found.found
 
 
 def test_a_model_that_is_not_what_it_says_fails(database_url: str, minilm: Model) -> None:
     """A model whose vectors have another dimension than was recorded is a failure that names both."""
-    found = by_name(run_checks((), replace(minilm, dimension=385), database_url))["model"]
+    found = by_name(run_checks((), lambda: replace(minilm, dimension=385), database_url))["model"]
     assert found.state == "fail"
     assert "384" in found.found
     assert "385" in found.found
@@ -89,19 +89,19 @@ def test_a_model_that_is_not_what_it_says_fails(database_url: str, minilm: Model
 
 def test_a_device_that_is_not_there_fails(database_url: str, minilm: Model) -> None:
     """What is asked for by name and absent is a failure, unlike a GPU that nobody asked for."""
-    assert by_name(run_checks((), minilm, database_url, device="cuda:99"))["model"].state == "fail"
+    assert by_name(run_checks((), lambda: minilm, database_url, device="cuda:99"))["model"].state == "fail"
 
 
 def test_without_a_configured_model_the_packaged_one_is_run(database_url: str) -> None:
     """On a fresh machine the check is as real, and says which model it took."""
-    found = by_name(run_checks((), None, database_url))["model"]
+    found = by_name(run_checks((), lambda: None, database_url))["model"]
     assert found.state == "ok"
     assert "all-MiniLM-L6-v2 (the packaged one; none is configured yet)" in found.found
 
 
 def test_a_database_that_does_not_answer_fails_and_keeps_its_password(minilm: Model) -> None:
     """The other checks are still made, and what is said names the address without the password."""
-    checks = by_name(run_checks(COLUMNS, minilm, "postgresql://steam:hunter2@127.0.0.1:1/steam"))
+    checks = by_name(run_checks(COLUMNS, lambda: minilm, "postgresql://steam:hunter2@127.0.0.1:1/steam"))
     assert checks["database"].state == "fail"
     assert "127.0.0.1" in checks["database"].found
     assert "hunter2" not in repr(checks)
@@ -115,7 +115,7 @@ def test_a_home_that_cannot_be_written_fails(
     """It is named, with the variable that chooses another."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STEAM_ASSETS_HOME", str(tmp_path / "file" / "home"))
-    found = by_name(run_checks((), minilm, database_url))["home"]
+    found = by_name(run_checks((), lambda: minilm, database_url))["home"]
     assert found.state == "fail"
     assert "STEAM_ASSETS_HOME" in found.found
 
@@ -208,7 +208,7 @@ def test_a_trigger_that_slows_every_write_is_named(
 @pytest.mark.gpu
 def test_a_gpu_is_described(database_url: str, minilm: Model) -> None:
     """On a CUDA machine device, capability, memory, bf16 and driver are all there, and the model runs on it."""
-    checks = by_name(run_checks((), minilm, database_url))
+    checks = by_name(run_checks((), lambda: minilm, database_url))
     for name in ("CUDA available", "driver and NVML", "GPU 0", "GPU 0 bf16"):
         assert checks[name].state == "ok", checks[name]
     assert "compute capability" in checks["GPU 0"].found

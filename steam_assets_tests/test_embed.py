@@ -1,11 +1,10 @@
-"""`steam-assets embed`: what is pending and nothing else, and whatever kills it, the next one ends in the same state."""
+"""`steam-assets embed` does what is pending; whatever kills it, the next one ends in the same state."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS
 from steam_assets.defs.instance import open_instance
+from steam_assets.defs.resources import GpuResource
+from steam_assets.embed import EmbedOutcome, embed_columns
 from steam_assets.encoder.models import Model
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
@@ -33,7 +34,6 @@ SLOW_TABLE = """
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;
     CREATE TRIGGER slow BEFORE UPDATE ON applications FOR EACH ROW EXECUTE FUNCTION slow()
 """
-STATUSES = "SELECT status FROM embedding_run_ranges ORDER BY range_id"
 
 
 def test_the_second_embed_writes_nothing(steam_assets: Run, tables: connection) -> None:
@@ -41,10 +41,10 @@ def test_the_second_embed_writes_nothing(steam_assets: Run, tables: connection) 
     first = steam_assets("embed", "--json")
     assert first.code == 0, first
     assert [status["state"]["embedded"] for status in json.loads(first.out)] == [24, 24]
-    before = [contents(tables, column) for column in COLUMNS], fetch(tables, STATUSES)
+    before = [contents(tables, column) for column in COLUMNS], statuses(tables)
 
     assert steam_assets("embed").code == 0
-    assert ([contents(tables, column) for column in COLUMNS], fetch(tables, STATUSES)) == before
+    assert ([contents(tables, column) for column in COLUMNS], statuses(tables)) == before
 
 
 def test_a_dry_run_counts_exactly_the_rows_that_embed_then_writes(steam_assets: Run, tables: connection) -> None:
@@ -102,7 +102,9 @@ class ThreeDeaths:
     terminated: Stopped
     interrupted: Stopped
     killed: Stopped
-    finished: Stopped
+    finished: EmbedOutcome
+    ranges: list[str]
+    dagster: list[dg.DagsterRunStatus]
     rows: list[tuple[object, ...]]
     undisturbed_rows: list[tuple[object, ...]]
 
@@ -119,28 +121,39 @@ def database_with_rows(server: EmbeddedServer, template: str, name: str, model: 
     execute_on(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def embed(environment: Mapping[str, str], conn: connection, stop_with: signal.Signals | None = None) -> Stopped:
-    """Run the command; send it a signal when it has finished a range with rows and begun the next."""
-    done = len([status for (status,) in fetch(conn, STATUSES) if status == "done"])
+def statuses(conn: connection) -> list[str]:
+    """The states of all attempts at ranges, in their order."""
+    return [str(status) for (status,) in fetch(conn, "SELECT status FROM embedding_run_ranges ORDER BY range_id")]
+
+
+def run_statuses() -> list[dg.DagsterRunStatus]:
+    """The states of Dagster's runs, the newest first."""
+    with open_instance() as instance:
+        return [run.status for run in instance.get_runs() if run.job_name.startswith("embed_")]
+
+
+def embed_and_stop(conn: connection, stop_with: signal.Signals) -> Stopped:
+    """Run the command; send it a signal when it has finished a range and begun the next."""
+    done = statuses(conn).count("done")
 
     def in_the_middle() -> bool:
-        found = [status for (status,) in fetch(conn, STATUSES)]
+        found = statuses(conn)
         return found.count("done") > done and found[-1] == "running"
 
     command = [str(STEAM_ASSETS), "embed", "applications"]
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         try:
-            if stop_with is not None:
-                wait_until(in_the_middle, "the command is in the middle of its work", 120)
-                process.send_signal(stop_with)
+            wait_until(in_the_middle, "the command is in the middle of its work", 120)
+            process.send_signal(stop_with)
             _, said = process.communicate(timeout=120)
         finally:
             process.kill()
-    with open_instance() as instance:
-        dagster = [run.status for run in instance.get_runs()]
-    return Stopped(process.returncode, said, [str(status) for (status,) in fetch(conn, STATUSES)], dagster)
+    return Stopped(process.returncode, said, statuses(conn), run_statuses())
+
+
+def embed_undisturbed() -> EmbedOutcome:
+    """What the command does, in this process."""
+    return embed_columns([APPLICATIONS], lambda: connect(find_database()), GpuResource(device="cpu"), None, print)
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +174,23 @@ def deaths(
         patch.setenv("STEAM_ASSETS_DATABASE_URL", database_url_of(server, "deaths"))
         patch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, "dagster_of_deaths"))
         execute(conn, SLOW_TABLE)
-        stopped = [embed(os.environ, conn, number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)]
+        terminated = embed_and_stop(conn, signal.SIGTERM)
+        interrupted = embed_and_stop(conn, signal.SIGINT)
+        killed = embed_and_stop(conn, signal.SIGKILL)
         execute(conn, "DROP TRIGGER slow ON applications")
-        finished = embed(os.environ, conn)
+        finished, after = embed_undisturbed(), (statuses(conn), run_statuses())
         patch.setenv("STEAM_ASSETS_DATABASE_URL", database_url_of(server, "undisturbed"))
         patch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, "dagster_of_the_undisturbed"))
-        assert embed(os.environ, undisturbed).code == 0
-        yield ThreeDeaths(*stopped, finished, contents(conn, APPLICATIONS), contents(undisturbed, APPLICATIONS))
+        embed_undisturbed()
+        yield ThreeDeaths(
+            terminated,
+            interrupted,
+            killed,
+            finished,
+            *after,
+            rows=contents(conn, APPLICATIONS),
+            undisturbed_rows=contents(undisturbed, APPLICATIONS),
+        )
 
 
 def test_sigterm_is_exit_143_with_the_range_at_hand_aborted(deaths: ThreeDeaths) -> None:
@@ -193,15 +216,14 @@ def test_a_killed_run_is_buried_by_the_next_command(deaths: ThreeDeaths) -> None
     assert deaths.killed.ranges[-1] == "running"
     assert deaths.killed.dagster[0] is dg.DagsterRunStatus.STARTED
     killed_range = len(deaths.killed.ranges) - 1
-    assert deaths.finished.ranges[killed_range] == "lost"
-    killed_run = -len(deaths.killed.dagster)
-    assert deaths.finished.dagster[killed_run] is dg.DagsterRunStatus.FAILURE
+    assert deaths.ranges[killed_range] == "lost"
+    assert deaths.dagster[-len(deaths.killed.dagster)] is dg.DagsterRunStatus.FAILURE
 
 
 def test_after_three_deaths_the_table_is_as_if_there_had_been_none(deaths: ThreeDeaths) -> None:
     """The same ids, digests and runs everywhere, and vectors equal within the encoder's tolerance."""
-    assert deaths.finished.code == 0
-    assert "running" not in deaths.finished.ranges
+    assert (deaths.finished.errors, deaths.finished.red_checks) == ((), ())
+    assert "running" not in deaths.ranges
     assert len(deaths.rows) == ROWS + 1
     identity = [(row[0], row[2], row[3]) for row in deaths.rows]
     assert identity == [(row[0], row[2], row[3]) for row in deaths.undisturbed_rows]

@@ -238,7 +238,7 @@ def test_the_published_package_loads_in_the_order_of_its_references(conn: connec
     }
     assert _rejects(first["platforms"])[0][2] == "name is 'beos'; expected one of windows, mac, linux"
     assert _rejects(first["application_genres"]) == [(4, "20,9", "genre_id 9 is not in genres")]
-    again = load_files(conn, find_files([tmp_path]))
+    again = list(load_files(conn, find_files([tmp_path])))
     assert sum(report.inserted + report.updated for report in again) == 0
 
 
@@ -351,12 +351,12 @@ def real_rows() -> list[Path]:
 
 def test_real_rows_load_whole_and_twice_the_same(conn: connection, real_rows: list[Path]) -> None:
     """5,858 applications and 12,485 reviews, none rejected; the second time all unchanged."""
-    first = load_files(conn, find_files(real_rows))
+    first = list(load_files(conn, find_files(real_rows)))
     assert [(report.table, report.inserted, report.rejected) for report in first] == [
         ("applications", 5_858, 0),
         ("reviews", 12_485, 0),
     ]
-    second = load_files(conn, find_files(real_rows))
+    second = list(load_files(conn, find_files(real_rows)))
     assert [(report.unchanged, report.updated) for report in second] == [(5_858, 0), (12_485, 0)]
 
 

@@ -209,6 +209,13 @@ def test_long_ids_with_a_common_prefix_share_a_range(conn: connection, notes: Te
     assert len(found) >= 20
 
 
+def test_a_prefix_that_would_fall_behind_an_earlier_bound_is_given_up(conn: connection, notes: TextColumn) -> None:
+    """Its range would begin before the one ahead of it ended, and hold rows twice."""
+    common = "m" * 494  # 499 bytes of a key hold five more letters, or not one more é
+    add_rows(conn, notes, dict.fromkeys(["a", common + "A", common + "a", common + "é" * 10, "z"], "text"))
+    assert check_every_row_in_one_range(conn, notes, cut_ranges(conn, notes, ranges=5)) == [1, 1, 2, 1]
+
+
 def test_numbers_kept_as_text_are_cut_in_the_order_of_text(conn: connection, notes: TextColumn) -> None:
     """Steam's review ids: '100000000' comes before '99'."""
     add_ids(conn, notes, "SELECT (n * 7919)::text FROM generate_series(1, 1000) AS n")

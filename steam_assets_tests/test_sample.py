@@ -48,7 +48,7 @@ def test_a_smaller_sample_is_the_beginning_of_a_larger_one() -> None:
 
 def test_the_sample_loads_without_a_reject_or_a_warning(conn: connection, sample: tuple[Path, Path]) -> None:
     """2,000 applications and 6,000 reviews, every column of them known, every review's game there."""
-    reports = load_files(conn, find_files(sample))
+    reports = list(load_files(conn, find_files(sample)))
     assert [(report.table, report.inserted) for report in reports] == [("applications", 2_000), ("reviews", 6_000)]
     assert [(report.rejected, report.ignored_columns, report.warnings) for report in reports] == [(0, (), ())] * 2
 

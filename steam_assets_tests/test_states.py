@@ -71,6 +71,21 @@ def test_a_vector_on_a_text_that_became_blank_is_stale(conn: connection, notes: 
     assert counts(state_of(conn, notes)) == {"stale": 2}
 
 
+def test_a_vector_of_the_current_run_on_a_blank_text_is_stale(conn: connection, notes: TextColumn) -> None:
+    """Whoever stamped it, and though its digest fits: a blank text has no vector, nor has one recorded as empty."""
+    add_rows(conn, notes, {"space": " ", "empty": "<br>"})
+    fail(conn, notes, "empty", None)
+    assert counts(state_of(conn, notes)) == {"blank": 2}
+    execute(
+        conn,
+        "UPDATE notes SET body_vector = '[1,0,0,0,0,0,0,0]', embedding_run_id = %(run)s, "
+        "body_vector_source_md5 = md5(body)::uuid",
+        run=target_of(conn, notes),
+    )
+    assert counts(state_of(conn, notes)) == {"stale": 2}
+    assert embed(conn, notes).cleared == 2
+
+
 def test_a_failure_wins_over_the_vector_of_an_earlier_run(conn: connection, notes: TextColumn) -> None:
     """The row cannot be brought up to date; it is not pending, and not covered."""
     add_rows(conn, notes, {"a": "a", "b": "b"})

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
+
+from dagster._core.instance.config import PoolGranularity
 
 import steam_assets
 from steam_assets.defs.storage import DagsterDatabase
@@ -68,9 +69,9 @@ def test_no_page_file_or_repr_shows_the_password(dagster_url: str, home: Path, m
     assert not [text for text in (*shown, *files) if "hunter2" in text]
 
 
-def test_the_instance_sends_no_telemetry_and_runs_one_thing_at_a_time_on_the_gpu() -> None:
-    """What dagster.yaml promises, as Dagster reads it."""
-    configured = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
-    assert configured["telemetry"] == {"enabled": False}
-    assert configured["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
-    assert configured["run_monitoring"]["enabled"] is True
+def test_the_instance_sends_no_telemetry_and_runs_one_thing_at_a_time_on_the_gpu(instance: dg.DagsterInstance) -> None:
+    """What dagster.yaml promises, as Dagster has understood it."""
+    assert not instance.telemetry_enabled
+    assert instance.run_monitoring_enabled
+    pools = instance.get_concurrency_config().pool_config
+    assert (pools.pool_granularity, pools.default_pool_limit) == (PoolGranularity.RUN, 1)

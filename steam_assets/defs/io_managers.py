@@ -32,8 +32,8 @@ class VectorColumnIOManager(dg.ConfigurableIOManager):
             run_lock(conn, context.run_id)
             remaining = obj.limit
             for id_range in obj.id_ranges:
-                with self.gpu.monitor(obj.encoder, logger.info) as monitor:
-                    done = fill_range(conn, obj, id_range, monitor, context.run_id, logger.info, remaining)
+                monitor = self.gpu.monitor(obj.encoder, logger.info)
+                done = fill_range(conn, obj, id_range, monitor, context.run_id, logger.info, remaining)
                 remaining = None if remaining is None else remaining - done.counts.handled
                 metadata = range_metadata(conn, obj, id_range, done)
                 context.step_context.add_asset_metadata(metadata, context.asset_key, id_range.key)

@@ -9,7 +9,7 @@ from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import table_key
 from steam_assets.defs.partitions import register_ranges
 from steam_assets.store.files import InputFile
-from steam_assets.store.load import LoadProgress, LoadReport, load_file
+from steam_assets.store.load import LoadProgress, LoadReport, load_files
 
 
 def load_and_report(
@@ -21,8 +21,7 @@ def load_and_report(
 ) -> list[LoadReport]:
     """Load the files in order; each is reported as soon as it is in, and new ids get their ranges."""
     reports = []
-    for file in files:
-        report = load_file(conn, file, progress)
+    for report in load_files(conn, files, progress):
         reports.append(report)
         for column in columns:
             if column.qualified_table == report.table:
@@ -40,7 +39,7 @@ def materialization(column: TextColumn, report: LoadReport) -> dg.AssetMateriali
         metadata={
             "file": report.file,
             **{name: dg.MetadataValue.int(getattr(report, name)) for name in counts},
-            "dagster/row_count": report.read - report.rejected,
+            "dagster/row_count": report.read - report.repeated - report.rejected,
         },
         description=f"Loaded from {report.file}",
     )

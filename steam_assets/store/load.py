@@ -65,12 +65,13 @@ class _Survey:
 
 def load_files(
     conn: Connection, files: Sequence[InputFile], progress: Callable[[LoadProgress], None] = lambda _: None
-) -> list[LoadReport]:
-    """Load files in the order given, as find_files() puts them; a commit after each chunk.
+) -> Iterator[LoadReport]:
+    """Load files in the order given, as find_files() puts them; each is reported as soon as it is in.
 
     Only the columns a file has are written (of JSONL: the keys a row has), and only where they differ.
     """
-    return [load_file(conn, file, progress) for file in files]
+    for file in files:
+        yield load_file(conn, file, progress)
 
 
 def load_file(

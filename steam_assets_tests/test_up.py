@@ -1,0 +1,196 @@
+"""`steam-assets up` serves this machine only, names a busy port, and leaves no process behind however it ends."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+from psycopg2.extensions import connection
+
+from steam_assets.columns import APPLICATIONS
+from steam_assets.defs.jobs import column_job_name
+from steam_assets.defs.partitions import register_ranges
+from steam_assets.up import PortBusy, check_port
+from steam_assets_tests.dagster_home import Ended, embedded_rows
+from steam_assets_tests.databases import wait_until
+from steam_assets_tests.rows import execute, fetch
+from steam_assets_tests.test_embed import SLOW_TABLE
+
+STEAM_ASSETS = Path(sys.executable).parent / "steam-assets"
+LIMIT_S = 120
+ASSETS = "{ assetNodes { assetKey { path } } }"
+LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } }
+}
+"""
+TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
+
+
+@dataclass(frozen=True)
+class Up:
+    """A running `steam-assets up`, where it answers, and all processes that it has started."""
+
+    process: subprocess.Popen[str]
+    url: str
+    children: list[psutil.Process]
+
+    def ask(self, query: str, **variables: object) -> Any:
+        """The web UI's answer to a GraphQL query."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)["data"]
+
+    def assert_nothing_is_left(self) -> None:
+        """Every process that was started has ended."""
+        wait_until(lambda: not any(map(is_running, self.children)), "all children have ended", LIMIT_S)
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether a process is alive; a zombie waits for its parent only."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_up() -> Iterator[Up]:
+    """`steam-assets up` once its web UI has the code location's assets; killed at the end if it still runs."""
+    port = free_port()
+    command = [str(STEAM_ASSETS), "up", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        children: list[psutil.Process] = []
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.startswith(f"The web UI is at http://127.0.0.1:{port} "), said + process.stdout.read()
+            up = Up(process, f"http://127.0.0.1:{port}", children)
+            wait_until(lambda: len(up.ask(ASSETS)["assetNodes"]) == 4, "the assets are shown", LIMIT_S)
+            children += psutil.Process(process.pid).children(recursive=True)
+            yield up
+        finally:
+            process.kill()
+            for child in filter(is_running, children):
+                child.kill()
+
+
+@pytest.fixture
+def one_up(dagster_url: str, tables: connection) -> Iterator[Up]:
+    """`steam-assets up` on the test's database."""
+    with running_up() as up:
+        yield up
+
+
+def test_up_serves_this_machine_only_and_ctrl_c_stops_everything(one_up: Up) -> None:
+    """No socket of it or of a child listens to other machines; after Ctrl-C none of them runs, and the exit is 130."""
+    listening = {
+        bound.laddr.ip
+        for process in one_up.children
+        for bound in process.net_connections(kind="inet")
+        if bound.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+    assert len(one_up.children) >= 2
+
+    one_up.process.send_signal(signal.SIGINT)
+    assert one_up.process.wait(LIMIT_S) == 130
+    one_up.assert_nothing_is_left()
+
+
+@pytest.mark.slow
+def test_sigterm_stops_everything(one_up: Up) -> None:
+    """What an init system sends ends all children; the exit is 143."""
+    one_up.process.send_signal(signal.SIGTERM)
+    assert one_up.process.wait(LIMIT_S) == 143
+    one_up.assert_nothing_is_left()
+
+
+@pytest.mark.slow
+def test_children_end_when_up_is_killed(one_up: Up) -> None:
+    """kill -9 gives it no chance to stop them; they notice."""
+    one_up.process.kill()
+    one_up.assert_nothing_is_left()
+
+
+@pytest.mark.slow
+def test_a_run_launched_in_the_web_ui_stops_on_terminate_and_keeps_what_it_committed(
+    one_up: Up, instance: dg.DagsterInstance, tables: connection
+) -> None:
+    """The button reaches the run's process: the range is aborted, the run canceled."""
+    execute(tables, SLOW_TABLE)
+    first, *_, last = register_ranges(instance, tables, APPLICATIONS)
+    tags = {"dagster/asset_partition_range_start": first.key, "dagster/asset_partition_range_end": last.key}
+    launched = one_up.ask(
+        LAUNCH,
+        params={
+            "selector": {
+                "repositoryLocationName": "steam_assets",
+                "repositoryName": "__repository__",
+                "jobName": column_job_name(APPLICATIONS),
+            },
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        },
+    )
+    run_id = launched["launchRun"]["run"]["runId"]
+    statuses = "SELECT status FROM embedding_run_ranges ORDER BY range_id"
+    wait_until(lambda: fetch(tables, statuses)[-1:] == [("running",)], "the run is at work", LIMIT_S)
+    assert one_up.ask(TERMINATE, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+
+    def canceled() -> bool:
+        run = instance.get_run_by_id(run_id)
+        return run is not None and run.status is dg.DagsterRunStatus.CANCELED
+
+    wait_until(canceled, "the run is canceled", LIMIT_S)
+    found = fetch(tables, statuses)
+    assert found[-1] == ("aborted",)
+    assert embedded_rows(tables, APPLICATIONS) < 24
+
+
+def test_a_busy_port_is_named_before_anything_is_started(
+    steam_assets: Callable[..., Ended], tables: connection, home: Path
+) -> None:
+    """Exit 2, the port, and the option that chooses another."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ended = steam_assets("up", "--port", str(port))
+
+    assert ended.code == 2
+    assert f"Port {port} on 127.0.0.1 cannot be used" in ended.err
+    assert f"--port {port + 1}" in ended.err
+    assert not (home / "logs" / "up.log").exists()
+
+
+def test_a_port_whose_last_connection_has_just_ended_is_free() -> None:
+    """Stopping and starting again at once works."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with pytest.raises(PortBusy):
+            check_port("127.0.0.1", port)
+        with socket.create_connection(("127.0.0.1", port)):
+            accepted, _ = server.accept()
+            accepted.close()
+    check_port("127.0.0.1", port)
