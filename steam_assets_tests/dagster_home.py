@@ -140,13 +140,16 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
+def few_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tables are cut into two: Dagster writes some twenty events a range, and rows that share one cost little."""
+    monkeypatch.setattr("steam_assets.store.ranges.FEWEST_RANGES", 2)
+
+
+@pytest.fixture
 def steam_assets(
-    dagster_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dagster_url: str, few_ranges: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Ended]:
     """Runs `steam-assets` in this process, with its exit code; the model stays loaded from one command to the next."""
-
-    # Dagster writes some twenty events a range; rows that share one cost next to nothing.
-    monkeypatch.setattr("steam_assets.store.ranges.FEWEST_RANGES", 2)
 
     def run(*arguments: str, typed: str | None = None) -> Ended:
         monkeypatch.setattr(sys, "argv", ["steam-assets", *arguments])
@@ -160,6 +163,14 @@ def steam_assets(
         return Ended(code, said.out, said.err)
 
     return run
+
+
+def one_line(ended: Ended, code: int) -> str:
+    """The one message of a command that failed as documented."""
+    assert ended.code == code, ended
+    assert "Traceback" not in ended.out + ended.err
+    (line,) = ended.err.splitlines()
+    return line
 
 
 def fill_tables(conn: connection, applications: int = 24, reviews: int = 24) -> None:

@@ -1,6 +1,7 @@
 """Tables and vector columns are assets whose names and dependencies follow from the registry."""
 
 import dagster as dg
+import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS, TextColumn
@@ -58,6 +59,7 @@ def test_two_columns_of_one_table_are_two_assets_below_one() -> None:
     assert graph.get(table_key(APPLICATIONS)).child_keys == {vector_key(APPLICATIONS), vector_key(NAMES)}
 
 
+@pytest.mark.usefixtures("few_ranges")
 def test_one_entry_embeds_a_table_that_is_not_steam_s_and_one_a_second_column(
     tables: connection, named_database: str, instance: dg.DagsterInstance, minilm: Model
 ) -> None:

@@ -9,22 +9,15 @@ import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.cli import cli
-from steam_assets.columns import APPLICATIONS, COLUMNS
+from steam_assets.columns import APPLICATIONS
 from steam_assets.encoder.models import Model
-from steam_assets.sample import write_sample
-from steam_assets_tests.dagster_home import Ended, contents, embedded_rows, fill_tables
+from steam_assets_tests.dagster_home import Ended, contents, embedded_rows, one_line
 from steam_assets_tests.rows import execute, fetch
 
 Run = Callable[..., Ended]
 
 VERBS = ("init", "load", "up", "demo", "embed", "status", "ranges", "search", "doctor")
 MINILM = "all-MiniLM-L6-v2"
-COLUMNS_OF_TABLES = """
-    SELECT table_schema, table_name, column_name, data_type, column_default
-    FROM information_schema.columns
-    WHERE table_schema = 'public'
-    ORDER BY 1, 2, 3
-"""
 
 
 def test_every_verb_is_there_and_has_help(steam_assets: Run) -> None:
@@ -57,38 +50,6 @@ def test_wrong_usage_is_exit_2(arguments: tuple[str, ...], steam_assets: Run) ->
     assert ended.code == 2
     assert "Usage: steam-assets" in ended.err
     assert "Traceback" not in ended.err
-
-
-def test_init_makes_the_schema_once_and_says_so_the_second_time(empty_database_url: str, steam_assets: Run) -> None:
-    """The dry run prints the SQL that the first run executes, and changes nothing; the second run has nothing to do."""
-    there = ("--database-url", empty_database_url)
-    planned = steam_assets("init", *there, "--model", MINILM, "--dry-run")
-    assert planned.code == 0
-    assert "CREATE TABLE IF NOT EXISTS public.applications" in planned.out
-    assert "vector(384)" in planned.out
-    assert steam_assets("status", *there).out == "No column has a model yet. Run `steam-assets init`.\n"
-
-    first = steam_assets("init", *there, "--model", MINILM)
-    assert first.code == 0
-    assert "Next: `steam-assets load FILES`" in first.out
-    again = steam_assets("init", *there)
-    assert again.code == 0
-    assert again.out.startswith("The schema is complete; nothing to do.")
-    assert MINILM in again.out
-
-
-def test_init_completes_the_predecessor_s_database_and_loses_none_of_its_rows(
-    predecessor_database_url: str, steam_assets: Run
-) -> None:
-    """Its tables get what is missing, with the default model whose dimension they have; its vectors are stale."""
-    there = ("--database-url", predecessor_database_url)
-    assert steam_assets("init", *there).code == 0
-    states = {found["column"]: found["state"] for found in json.loads(steam_assets("status", *there, "--json").out)}
-
-    assert states["applications.description_embedding"]["total"] == 10
-    assert states["reviews.review_embedding"]["total"] == 20
-    assert states["reviews.review_embedding"]["embedded"] == 0
-    assert states["reviews.review_embedding"]["stale"] > 0
 
 
 def test_status_counts_every_row_in_exactly_one_state(steam_assets: Run, tables: connection) -> None:
@@ -142,14 +103,6 @@ def test_load_reports_what_became_of_the_rows(steam_assets: Run, tables: connect
 
     (report,) = json.loads(steam_assets("load", str(file), "--as", "applications", "--json").out)
     assert (report["inserted"], report["updated"], report["unchanged"]) == (0, 0, 2)
-
-
-def one_line(ended: Ended, code: int) -> str:
-    """The one message of a command that failed as documented."""
-    assert ended.code == code, ended
-    assert "Traceback" not in ended.out + ended.err
-    (line,) = ended.err.splitlines()
-    return line
 
 
 def test_an_unreachable_database_is_one_message_without_the_password(steam_assets: Run) -> None:
@@ -254,28 +207,3 @@ def test_the_predecessor_s_batch_size_is_taken_and_explained(steam_assets: Run, 
     ended = steam_assets("embed", str(APPLICATIONS), "--batch_size", "2", "--limit", "1")
     assert ended.code == 0
     assert "--batch_size 2 is taken as --batch-tokens 1024." in ended.err
-
-
-def test_demo_fills_an_empty_database_from_files_and_finds_everything_green(
-    empty_database_url: str, steam_assets: Run, home: Path
-) -> None:
-    """Schema, rows, vectors, checks and searches in one command; coverage is 100 % for both columns."""
-    files = write_sample(home / "few", application_count=12, review_count=20)
-    ended = steam_assets("demo", "--database-url", empty_database_url, "--exit", "--data", *map(str, files))
-
-    assert ended.code == 0, ended
-    lines = [line for line in ended.out.splitlines() if line.startswith(tuple(str(column) for column in COLUMNS))]
-    assert sum(line.endswith("100 %") for line in lines) == len(COLUMNS)
-    assert ended.out.endswith("5. Checks: all green.\n")
-    assert '4. "cozy farming game with friends" in reviews.review_embedding' in ended.out
-
-
-def test_demo_writes_into_no_table_that_it_did_not_make(database_url: str, conn: connection, steam_assets: Run) -> None:
-    """Somebody's applications stay as they are; exit 2 with the table's name."""
-    fill_tables(conn)
-    before = contents(conn, APPLICATIONS)
-    line = one_line(steam_assets("demo", "--database-url", database_url, "--exit"), 2)
-
-    assert "applications" in line
-    assert "was not made by `demo`" in line
-    assert contents(conn, APPLICATIONS) == before

@@ -5,18 +5,15 @@ from contextlib import closing
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from psycopg2.extensions import connection
 
-from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS
-from steam_assets.defs.assets import vector_key
-from steam_assets.defs.jobs import EVERYTHING_JOB, column_job_name
+from steam_assets.columns import APPLICATIONS
+from steam_assets.defs.jobs import column_job_name
 from steam_assets.defs.partitions import registered_ranges
 from steam_assets.defs.runs import RunOutcome, embed_column, fail_lost_runs, range_statuses, ranges_to_run, stretches
 from steam_assets.id_range import IdRange
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.runs import run_lock, start_range
-from steam_assets.store.status import column_status
 from steam_assets_tests.dagster_home import contents, embedded_rows, materialize
 from steam_assets_tests.rows import execute, fetch
 
@@ -28,11 +25,10 @@ def connect_here() -> connection:
     return connect(find_database())
 
 
-def everything() -> ReconstructableJob:
-    """The job for everything as a run of the web UI finds it: by the name of the code location."""
-    return ReconstructableRepository.for_module("steam_assets.definitions", "defs").get_reconstructable_job(
-        EVERYTHING_JOB
-    )
+@pytest.fixture
+def four_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applications in four ranges and one ahead of them."""
+    monkeypatch.setattr("steam_assets.store.ranges.FEWEST_RANGES", 4)
 
 
 @pytest.fixture
@@ -60,6 +56,7 @@ def test_neighbouring_ranges_share_a_run(wanted: list[IdRange], longest: int, ex
     assert list(stretches([A, B, C, D, E], wanted, longest)) == expected
 
 
+@pytest.mark.usefixtures("few_ranges")
 def test_every_pending_row_is_filled_in_one_run_and_nothing_the_second_time(
     fill: Callable[..., list[RunOutcome]], tables: connection
 ) -> None:
@@ -72,6 +69,7 @@ def test_every_pending_row_is_filled_in_one_run_and_nothing_the_second_time(
     assert contents(tables, APPLICATIONS) == before
 
 
+@pytest.mark.usefixtures("four_ranges")
 def test_only_ranges_with_changed_rows_are_run_again(
     fill: Callable[..., list[RunOutcome]], instance: dg.DagsterInstance, tables: connection
 ) -> None:
@@ -79,7 +77,7 @@ def test_only_ranges_with_changed_rows_are_run_again(
     fill()
     execute(tables, "UPDATE applications SET short_description = 'Now about sailing.' WHERE appid IN (20, 200)")
     _, wanted = ranges_to_run(instance, APPLICATIONS, connect_here)
-    assert [(bounds.start, bounds.stop) for bounds in wanted] == [(None, 40), (190, 220)]
+    assert [(bounds.start, bounds.stop) for bounds in wanted] == [(None, 70), (190, 251)]
 
     assert [(outcome.ranges, outcome.rows) for outcome in fill()] == [(1, 1), (1, 1)]
 
@@ -102,34 +100,6 @@ def test_ranges_are_listed_with_what_is_in_them_and_what_is_pending(
     assert [status.pending for status in found] == [0, 0, 3, 3, 3, 3, 3, 3, 0]
     assert sum(status.rows for status in found) == 25
     assert found[-1].rows == 0
-
-
-def test_one_job_fills_every_column(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
-) -> None:
-    """The job for everything launches the columns' own runs, so that every range has its event."""
-    with dg.execute_job(everything(), instance=instance) as result:
-        assert result.success
-    for column in COLUMNS:
-        status = column_status(tables, column)
-        assert status is not None
-        assert status.state.coverage == 1
-        assert instance.get_materialized_partitions(vector_key(column)) == {
-            bounds.key for bounds in registered_ranges(instance, column)
-        }
-
-
-def test_the_job_for_everything_fails_when_a_column_s_run_does(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
-) -> None:
-    """A red job, naming the column: a person must not take it for done."""
-    execute(tables, "ALTER TABLE reviews ADD CONSTRAINT none CHECK (review_embedding IS NULL)")
-    with dg.execute_job(everything(), instance=instance, raise_on_error=False) as result:
-        assert not result.success
-        (failure,) = (event for event in result.all_node_events if event.is_step_failure)
-    error = failure.step_failure_data.error
-    assert error is not None
-    assert str(REVIEWS) in str(error)
 
 
 def begin_range(instance: dg.DagsterInstance, definitions: dg.Definitions, conn: connection) -> str:

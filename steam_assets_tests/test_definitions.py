@@ -24,17 +24,6 @@ def test_everything_the_definitions_hold_fits_together() -> None:
     dg.Definitions.validate_loadable(defs)
 
 
-def test_the_jobs_are_one_per_column_one_of_checks_each_and_one_for_all() -> None:
-    """What a person can launch from the jobs page."""
-    assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {
-        "embed_applications_description_embedding",
-        "embed_reviews_review_embedding",
-        "check_applications_description_embedding",
-        "check_reviews_review_embedding",
-        "embed_everything",
-    }
-
-
 def test_settings_of_the_environment_reach_the_gpu_resource(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that the web UI starts have no options, only the environment."""
     monkeypatch.setenv("STEAM_ASSETS_DEVICE", "cpu")

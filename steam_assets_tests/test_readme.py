@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import pytest
 
 from steam_assets.cli import cli
 from steam_assets.columns import TextColumn, check_registry
-from steam_assets_tests.dagster_home import Command
+from steam_assets_tests.dagster_home import Ended
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -25,7 +26,9 @@ def test_the_readme_has_commands() -> None:
 
 
 @pytest.mark.parametrize("command", VERB_COMMANDS)
-def test_every_command_of_the_readme_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_of_the_readme_is_understood(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its verb and options exist, and its arguments are taken."""
     monkeypatch.chdir(tmp_path)
     for name in ("applications.csv", "reviews.csv"):
@@ -39,7 +42,7 @@ def test_every_command_of_the_readme_is_understood(command: str, tmp_path: Path,
 
 
 def test_the_own_database_example_works_from_doctor_to_search(
-    named_database: str, dagster_url: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    steam_assets: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commands of "With your own database", in their order, on two small files and the packaged model."""
     monkeypatch.chdir(tmp_path)
@@ -55,7 +58,7 @@ def test_the_own_database_example_works_from_doctor_to_search(
     ]
 
     for step in steps:
-        ended = command(*shlex.split(step)[1:])
+        ended = steam_assets(*shlex.split(step)[1:])
         assert ended.code == 0, f"{step}\n{ended.out}\n{ended.err}"
 
     assert "Turnip Valley" in ended.out.splitlines()[1]
@@ -89,4 +92,6 @@ def test_exit_codes_are_those_of_the_code() -> None:
 
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     table = README.split("| code | meaning |")[1].split("\n\n")[0]
-    assert codes == {int(code) for code in re.findall(r"\d+(?=[ ,|])", "\n".join(line[:16] for line in table.splitlines()))}
+    assert codes == {
+        int(code) for code in re.findall(r"\d+(?=[ ,|])", "\n".join(line[:16] for line in table.splitlines()))
+    }

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-
 from dagster._core.instance.config import PoolGranularity
 
 import steam_assets

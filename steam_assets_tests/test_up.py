@@ -185,6 +185,7 @@ def test_a_busy_port_is_named_before_anything_is_started(
 def test_a_port_whose_last_connection_has_just_ended_is_free() -> None:
     """Stopping and starting again at once works."""
     with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web server does
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]

@@ -15,7 +15,6 @@ ROWS_PER_RANGE = 5_000
 FEWEST_RANGES = 8
 MOST_RANGES = 400
 """Dagster stays fast with a few hundred keys an asset; its UI slows down with tens of thousands."""
-WIDTH_OF_EMPTY_TABLE = 1_000_000
 
 MEASURE = sql.SQL("SELECT count(t.{id}), min(t.{id}), max(t.{id}) FROM {table} AS t WHERE {in_range}")
 
@@ -38,15 +37,16 @@ SEPARATES = sql.SQL("""
 def cut_ranges(conn: connection, column: TextColumn, ranges: int | None = None) -> list[IdRange]:
     """Contiguous ranges over the whole table, ascending, the first open below.
 
-    BIGINT tables get one range ahead of their newest id; the last range of a TEXT table is open above.
+    BIGINT tables get one range ahead of their newest id; the last range of a TEXT table is open above. An empty table
+    has none yet: ranges are never cut anew, and one made now would take in all rows of the first load.
     """
     found = _measure(conn, column, EVERYTHING)
+    if not found.rows:
+        return []
     wanted = ranges or min(MOST_RANGES, max(-(-found.rows // ROWS_PER_RANGE), min(FEWEST_RANGES, found.rows), 1))
     cuts = _quantiles(conn, column, EVERYTHING, found.rows, wanted)
     if column.id_type == "text":
         return _between([None, *_short_bounds(conn, column, cuts), None])
-    if not found.rows:
-        return [IdRange(None, WIDTH_OF_EMPTY_TABLE)]
     stop = found.newest + 1
     return _between([None, *cuts, stop, stop + found.width(wanted)])
 

@@ -69,7 +69,7 @@ CREATE TABLE IF NOT EXISTS public.embedding_failures (
     table_name    text NOT NULL,
     vector_column text NOT NULL,
     run_id        bigint NOT NULL REFERENCES public.embedding_runs (run_id),
-    id            text NOT NULL,
+    id            text COLLATE "C" NOT NULL,
     source_md5    uuid NOT NULL,
     kind          text NOT NULL CHECK (kind IN ('failed', 'empty')),
     reason        text,
