@@ -1,7 +1,5 @@
 """What players of any game write, in ten languages, for the sample reviews. All of it was written for this project."""
 
-# ruff: noqa: RUF001  (Russian, Chinese and Japanese sentences are made of letters that look like others)
-
 # fmt: off
 ONE_WORD = (
     "Good", "good game", "nice", "Great!", "meh", "Masterpiece", "fun", "Boring", "10/10", "yes", "no", "refunded",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from steam_assets.sample_dice import Dice
-from steam_assets.sample_pages import Row, write_name, write_page
-from steam_assets.sample_reviews import write_review
-from steam_assets.sample_themes import Theme, themes
+from steam_assets.sample.dice import Dice
+from steam_assets.sample.pages import Row, write_name, write_page
+from steam_assets.sample.reviews import write_review
+from steam_assets.sample.themes import Theme, themes
 
 APPLICATION_COUNT = 2_000
 REVIEW_COUNT = 6_000

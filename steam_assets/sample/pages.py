@@ -2,8 +2,8 @@
 
 from html import escape
 
-from steam_assets.sample_dice import Dice
-from steam_assets.sample_themes import Theme
+from steam_assets.sample.dice import Dice
+from steam_assets.sample.themes import Theme
 
 Row = dict[str, object]
 
@@ -131,7 +131,7 @@ def _about(dice: Dice, theme: Theme, name: str, appid: int) -> str:
     """HTML as Steam has it: headings and lists with bb_ classes, images, line breaks, entities."""
     mood, genre, who, place = (dice.one(words) for words in (theme.mood, theme.genre, theme.who, theme.place))
     acts = dice.some(theme.act, 6)
-    features = dice.some(theme.feature, dice.between(2, 4)) + dice.some(PLAIN_FEATURES, dice.between(0, 2))
+    features = dice.some(theme.feature, dice.between(2, 3)) + dice.some(PLAIN_FEATURES, dice.between(0, 1))
     image = f'<img src="https://images.example/apps/{appid}/{dice.between(1, 9)}.jpg" alt="">'
     opening = dice.one(
         (
@@ -149,12 +149,12 @@ def _about(dice: Dice, theme: Theme, name: str, appid: int) -> str:
         )
     )
     body = [f"{opening} {middle}"]
-    if dice.chance(70):
+    if dice.chance(60):
         items = "".join(f"<li>{escape(_numbered(dice, feature))}</li>" for feature in features)
         body.append(f'<h2 class="bb_tag">{dice.one(HEADINGS)}</h2><ul class="bb_ul">{items}</ul>')
-    if dice.chance(60):
+    if dice.chance(20):
         body.append(image)
-    if dice.chance(60):
+    if dice.chance(35):
         rest = f"{_sentence(acts[3])} or {acts[4]}: it's up to you. Those who {acts[5]} will not regret it."
         body.append(rest if dice.chance(50) else f'<h2 class="bb_tag">{_sentence(acts[3])}</h2>{rest}')
     # One page in eight is long, as those of big games are.
@@ -162,7 +162,7 @@ def _about(dice: Dice, theme: Theme, name: str, appid: int) -> str:
         a, b, c = dice.some(theme.act, 3)
         told = template.format(a=a, b=b, c=c, A=_sentence(a), B=_sentence(b), who=dice.one(theme.who), place=place)
         body.append(f'<h2 class="bb_tag">{_sentence(dice.one(theme.act))}</h2>{told}')
-    if dice.chance(50):
+    if dice.chance(25):
         body.append(escape(_numbered(dice, dice.one(CLOSINGS))))
     return "<br><br>".join(body)
 

@@ -1,8 +1,8 @@
 """Reviews for the sample catalogue, as uneven as real ones: a word or a wall, ten languages, BBCode, art, nothing."""
 
-from steam_assets import sample_phrases as phrases
-from steam_assets.sample_dice import Dice
-from steam_assets.sample_themes import Theme
+from steam_assets.sample import phrases
+from steam_assets.sample.dice import Dice
+from steam_assets.sample.themes import Theme
 
 Row = dict[str, object]
 
@@ -77,12 +77,12 @@ def _text(dice: Dice, theme: Theme, game: str, language: str, liked: bool) -> st
         ]
     if language != "english":
         return _finished(dice, _foreign(dice, language, game, liked), liked)
-    if roll < 520:
-        said = " ".join(_some_sentences(dice, theme, game, liked, 1 if dice.chance(15) else dice.between(2, 4)))
-    elif roll < 830:
-        said = _paragraph(dice, theme, game, liked, dice.between(3, 8))
-    elif roll < 965:
-        said = _essay(dice, theme, game, liked, sections=dice.between(2, 5), sentences=5)
+    if roll < 650:
+        said = " ".join(_some_sentences(dice, theme, game, liked, 1 if dice.chance(25) else dice.between(2, 3)))
+    elif roll < 880:
+        said = _paragraph(dice, theme, game, liked, dice.between(3, 6))
+    elif roll < 980:
+        said = _essay(dice, theme, game, liked, sections=dice.between(2, 4), sentences=4)
     else:
         said = _essay(dice, theme, game, liked, sections=dice.between(6, 10), sentences=9)
     return _finished(dice, said, liked)
