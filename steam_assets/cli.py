@@ -2,14 +2,13 @@
 
 # Heavy imports are inside the verbs, so that --help answers at once.
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -17,53 +16,21 @@ from steam_assets import __version__
 from steam_assets.columns import COLUMNS, TextColumn, find_column
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
 from steam_assets.exits import run_and_exit
-from steam_assets.settings import integer_setting, setting
+from steam_assets.options import (
+    DeviceOptions,
+    columns_argument,
+    connect,
+    database_option,
+    device_options,
+    gpu,
+    json_option,
+    keep_to_embedded_database,
+    port_option,
+)
+from steam_assets.settings import setting
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
-
-    from steam_assets.defs.resources import GpuResource
-
-Verb = TypeVar("Verb", bound=Callable[..., object])
-
-BATCH_SIZE_HELP = "The predecessor's rows per batch; batches are measured in tokens here: N means N x 512 tokens."
-TOKENS_PER_ROW = 512
-
-
-def database_option(verb: Verb) -> Verb:
-    """--database-url, told to every process started from here."""
-
-    def name_it(context: click.Context, parameter: click.Parameter, url: str | None) -> None:
-        if url:
-            os.environ["STEAM_ASSETS_DATABASE_URL"] = url
-
-    return click.option(
-        "--database-url",
-        metavar="URL",
-        expose_value=False,
-        is_eager=True,
-        callback=name_it,
-        help="The database; else what the environment names, else the embedded one.",
-    )(verb)
-
-
-def device_options(verb: Verb) -> Verb:
-    """Where and how the model runs."""
-    for option in (
-        click.option("--batch_size", type=click.IntRange(1), metavar="N", help=BATCH_SIZE_HELP),
-        click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Padded tokens of a batch at first."),
-        click.option("--dtype", metavar="NAME", help="auto, fp32, bf16 or fp16."),
-        click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N."),
-    ):
-        verb = option(verb)
-    return verb
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-columns_argument = click.argument("columns", nargs=-1, metavar="[COLUMN]...")
-port_option = click.option(
-    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the web UI."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -87,7 +54,7 @@ def main() -> None:
 @click.option("--adopt", is_flag=True, help="Take over vectors that are there, if encoding 200 of them again agrees.")
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 @device_options
-def init(model: str | None, adopt: bool, dry_run: bool, **device: str | int | None) -> None:
+def init(model: str | None, adopt: bool, dry_run: bool, **device: Unpack[DeviceOptions]) -> None:
     """Create or complete the schema, and choose the model of columns that have none."""
     from steam_assets.initialise import initialise
     from steam_assets.targets import adopt as adopt_column
@@ -143,7 +110,7 @@ def embed(
     limit: int | None,
     dry_run: bool,
     as_json: bool,
-    **device: str | int | None,
+    **device: Unpack[DeviceOptions],
 ) -> None:
     """Fill the pending rows of COLUMNs (all of them by default), through the same assets as the web UI."""
     from steam_assets.embed import embed_columns
@@ -203,7 +170,7 @@ def status(as_json: bool) -> None:
 @click.option("--k", type=click.IntRange(1, 1000), default=5, show_default=True, help="Hits per column.")
 @device_options
 @json_option
-def search(text: str, column: str | None, k: int, as_json: bool, **device: str | int | None) -> None:
+def search(text: str, column: str | None, k: int, as_json: bool, **device: Unpack[DeviceOptions]) -> None:
     """Rows nearest in meaning to TEXT: exact cosine search with the model of the run being served."""
     from steam_assets.search import search as search_column
     from steam_assets.terminal import search_lines
@@ -261,11 +228,13 @@ def up(port: int, host: str) -> None:
 @port_option
 @device_options
 def demo(
-    data: Sequence[Path], more_data: Sequence[Path], then_exit: bool, port: int, **device: str | int | None
+    data: Sequence[Path], more_data: Sequence[Path], then_exit: bool, port: int, **device: Unpack[DeviceOptions]
 ) -> None:
     """Everything once: schema, sample data, every range embedded and checked, three searches, the web UI."""
     from steam_assets.demo import run_demo
     from steam_assets.up import serve
+
+    keep_to_embedded_database(click.get_current_context())
 
     if not run_demo(connect, [*data, *more_data], gpu(device), click.echo):
         sys.exit(EXIT_INCOMPLETE)
@@ -277,7 +246,7 @@ def demo(
 @database_option
 @device_options
 @json_option
-def doctor(as_json: bool, **device: str | int | None) -> None:
+def doctor(as_json: bool, **device: Unpack[DeviceOptions]) -> None:
     """Whether this machine and database are fit for it, line by line, with what to do where they are not."""
     from steam_assets.doctor import run_checks
     from steam_assets.targets import configured_model
@@ -297,29 +266,6 @@ def doctor(as_json: bool, **device: str | int | None) -> None:
 def say_aside(line: str) -> None:
     """Say how it goes without disturbing what is printed for scripts."""
     click.echo(line, err=True)
-
-
-def connect() -> "connection":
-    """A connection to the database that is meant."""
-    from steam_assets.store.database import connect as connect_to
-    from steam_assets.store.database import find_database
-
-    return connect_to(find_database())
-
-
-def gpu(options: dict[str, str | int | None]) -> "GpuResource":
-    """The GPU resource of the device options, and of the environment where they say nothing."""
-    from steam_assets.defs.resources import GpuResource
-
-    batch_tokens = options["batch_tokens"] or integer_setting("STEAM_ASSETS_BATCH_TOKENS")
-    if options["batch_size"]:
-        batch_tokens = int(options["batch_size"]) * TOKENS_PER_ROW
-        click.echo(f"--batch_size {options['batch_size']} is taken as --batch-tokens {batch_tokens}.", err=True)
-    return GpuResource(
-        device=str(options["device"] or setting("STEAM_ASSETS_DEVICE") or "auto"),
-        dtype=str(options["dtype"] or setting("STEAM_ASSETS_DTYPE") or "auto"),
-        batch_tokens=None if batch_tokens is None else int(batch_tokens),
-    )
 
 
 def _change_model(conn: "connection", column: TextColumn, name: str, yes: bool) -> None:

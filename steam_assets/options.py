@@ -1,0 +1,102 @@
+"""What several verbs take: options, and the objects made from them. The verbs are in cli.py."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypedDict, TypeVar
+
+import click
+
+from steam_assets.settings import integer_setting, setting
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
+
+    from steam_assets.defs.resources import GpuResource
+
+Verb = TypeVar("Verb", bound=Callable[..., object])
+
+BATCH_SIZE_HELP = "The predecessor's rows per batch; batches are measured in tokens here: N means N x 512 tokens."
+TOKENS_PER_ROW = 512
+DATABASE_NAMED = "steam_assets.database_named"
+
+
+class DeviceOptions(TypedDict):
+    """The values of ``device_options``; None where nothing was said."""
+
+    device: str | None
+    dtype: str | None
+    batch_tokens: int | None
+    batch_size: int | None
+
+
+def database_option(verb: Verb) -> Verb:
+    """--database-url, told to every process started from here."""
+
+    def name_it(context: click.Context, parameter: click.Parameter, url: str | None) -> None:
+        if url:
+            os.environ["STEAM_ASSETS_DATABASE_URL"] = url
+            context.meta[DATABASE_NAMED] = True
+
+    return click.option(
+        "--database-url",
+        metavar="URL",
+        expose_value=False,
+        is_eager=True,
+        callback=name_it,
+        help="The database; else what the environment names, else the embedded one.",
+    )(verb)
+
+
+def device_options(verb: Verb) -> Verb:
+    """Where and how the model runs."""
+    for option in (
+        click.option("--batch_size", type=click.IntRange(1), metavar="N", help=BATCH_SIZE_HELP),
+        click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Padded tokens of a batch at first."),
+        click.option("--dtype", metavar="NAME", help="auto, fp32, bf16 or fp16."),
+        click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N."),
+    ):
+        verb = option(verb)
+    return verb
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+columns_argument = click.argument("columns", nargs=-1, metavar="[COLUMN]...")
+port_option = click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the web UI."
+)
+
+
+def connect() -> "connection":
+    """A connection to the database that is meant."""
+    from steam_assets.store.database import connect as connect_to
+    from steam_assets.store.database import find_database
+
+    return connect_to(find_database())
+
+
+def gpu(options: DeviceOptions) -> "GpuResource":
+    """The GPU resource of the device options, and of the environment where they say nothing."""
+    from steam_assets.defs.resources import GpuResource
+
+    batch_tokens = options["batch_tokens"] or integer_setting("STEAM_ASSETS_BATCH_TOKENS")
+    if options["batch_size"]:
+        batch_tokens = options["batch_size"] * TOKENS_PER_ROW
+        click.echo(f"--batch_size {options['batch_size']} is taken as --batch-tokens {batch_tokens}.", err=True)
+    return GpuResource(
+        device=options["device"] or setting("STEAM_ASSETS_DEVICE") or "auto",
+        dtype=options["dtype"] or setting("STEAM_ASSETS_DTYPE") or "auto",
+        batch_tokens=batch_tokens,
+    )
+
+
+def keep_to_embedded_database(context: click.Context) -> None:
+    """Make this process and its children use the embedded database, unless --database-url named one.
+
+    For verbs that write data of their own: an address that stands in the environment for daily work is not meant then.
+    """
+    from steam_assets.store.database import embedded_database
+
+    if not context.meta.get(DATABASE_NAMED):
+        os.environ["STEAM_ASSETS_DATABASE_URL"] = embedded_database().dsn
+        # Empty, not deleted: a `.env` file would set it again.
+        os.environ["STEAM_ASSETS_DAGSTER_URL"] = ""
