@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS
@@ -24,6 +25,21 @@ def test_demo_fills_an_empty_database_from_files_and_finds_everything_green(
     assert sum(line.endswith("100 %") for line in lines) == len(COLUMNS)
     assert ended.out.endswith("5. Checks: all green.\n")
     assert '4. "cozy farming game with friends" in reviews.review_embedding' in ended.out
+
+
+@pytest.mark.slow
+def test_demo_keeps_to_the_embedded_server_whatever_the_environment_names(
+    named_database: str, conn: connection, steam_assets: Run, home: Path
+) -> None:
+    """An address that stands in the environment for daily work is not meant: nothing is written there."""
+    fill_tables(conn)
+    before = contents(conn, APPLICATIONS)
+    files = write_sample(home / "few", application_count=4, review_count=6)
+    ended = steam_assets("demo", "--exit", "--data", *map(str, files))
+
+    assert ended.code == 0, ended
+    assert contents(conn, APPLICATIONS) == before
+    assert (home / "postgres").is_dir()
 
 
 def test_demo_writes_into_no_table_that_it_did_not_make(database_url: str, conn: connection, steam_assets: Run) -> None:
