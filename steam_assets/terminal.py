@@ -31,17 +31,25 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1
 
 
 def status_table(statuses: Sequence[ColumnStatus]) -> str:
-    """One line per column: rows by state, and coverage."""
-    header = ("column", "model", "run", "d", "total", "blank", "failed", "embedded", "stale", "missing", "coverage")
+    """One line per column: rows by state, and coverage; then what fills and serves each."""
+    header = ("column", "total", "blank", "failed", "embedded", "stale", "missing", "coverage")
     rows = [
         (
-            *(s.column, s.model_name, s.target_run_id, str(s.dimension)),
+            s.column,
             *(s.state.total, s.state.blank, s.state.failed, s.state.embedded, s.state.stale, s.state.missing),
             percent(s.state.coverage),
         )
         for s in statuses
     ]
-    return table(header, rows, left=2)
+    return "\n".join([table(header, rows), *map(run_line, statuses)])
+
+
+def run_line(status: ColumnStatus) -> str:
+    """The model that fills a column, and the run that searches read while it is another one."""
+    line = f"{status.column}: {status.model_name}, {status.dimension} numbers, run {status.target_run_id}"
+    if status.serving_run_id in (None, status.target_run_id):
+        return line
+    return f"{line}; searches read run {status.serving_run_id} until it is complete"
 
 
 def percent(share: float) -> str:
