@@ -7,7 +7,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS, TextColumn
 from steam_assets.defs.assets import RANGES_PER_RUN, table_key, vector_key
-from steam_assets.defs.checks import RULES, column_check_name, result, scan_ranges
+from steam_assets.defs.checks import RULES, column_check_name, result, scan
 from steam_assets.defs.jobs import checks_job_name
 from steam_assets.defs.partitions import partitions_of, registered_ranges
 from steam_assets.defs.resources import DatabaseResource
@@ -140,8 +140,8 @@ def test_checks_of_the_whole_column_name_the_rows_that_break_each_rule(
 
 def test_checks_of_a_range_name_its_own_rows_only(instance: dg.DagsterInstance, tampered: dg.Definitions) -> None:
     """The same rows, seen range by range: the second range's checks know nothing of the first's."""
-    second = registered_ranges(instance, APPLICATIONS)[1].key
-    states = scan_ranges(DatabaseResource(), APPLICATIONS, [second])
+    second = registered_ranges(instance, APPLICATIONS)[1]
+    states = scan(DatabaseResource(), APPLICATIONS, [second], "a run")
     answers = {rule.name: result(rule, states, vector_key(APPLICATIONS), rule.name) for rule in RULES}
 
     assert {name: named_rows(answer) for name, answer in answers.items() if not answer.passed} == SPOILT_IN_SECOND_RANGE

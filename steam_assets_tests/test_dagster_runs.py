@@ -1,7 +1,7 @@
 """Runs through Dagster from a command: only what needs it, in as few runs as possible, and the dead are buried."""
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import dagster as dg
 import pytest
@@ -13,7 +13,7 @@ from steam_assets.defs.partitions import registered_ranges
 from steam_assets.defs.runs import RunOutcome, embed_column, fail_lost_runs, range_statuses, ranges_to_run, stretches
 from steam_assets.id_range import IdRange
 from steam_assets.store.database import connect, find_database
-from steam_assets.store.runs import run_lock, start_range
+from steam_assets.store.runs import living_run, run_lock, start_range
 from steam_assets_tests.dagster_home import contents, embedded_rows, materialize
 from steam_assets_tests.rows import execute, fetch
 
@@ -157,3 +157,22 @@ def test_a_run_that_has_just_started_is_given_time_and_others_are_none_of_ours(
     assert fail_lost_runs(instance, connect_here) == []
     for run in (young, theirs):
         assert status_of(instance, run.run_id) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_between_two_steps_is_given_time(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step takes the lock anew; a run that has none now and has one a moment later lives."""
+    monkeypatch.setattr("steam_assets.defs.runs.STARTING_S", -1.0)
+    job = definitions.resolve_job_def(column_job_name(APPLICATIONS))
+    run_id = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED).run_id
+    with ExitStack() as next_step:
+        monkeypatch.setattr(
+            "steam_assets.defs.runs.time.sleep", lambda _: next_step.enter_context(living_run(connect_here, run_id))
+        )
+        assert fail_lost_runs(instance, connect_here) == []
+        assert status_of(instance, run_id) is dg.DagsterRunStatus.STARTED
+
+    monkeypatch.setattr("steam_assets.defs.runs.time.sleep", lambda _: None)
+    assert fail_lost_runs(instance, connect_here) == [run_id]
+    assert status_of(instance, run_id) is dg.DagsterRunStatus.FAILURE

@@ -9,6 +9,7 @@ from steam_assets.defs.partitions import partitions_of
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.id_range import IdRange
 from steam_assets.pipeline import EmbeddingStream, open_stream
+from steam_assets.store.runs import living_run
 
 RANGES_PER_RUN = 25
 """A backfill's run loads the model once for this many ranges; a run that dies loses only its unfinished range."""
@@ -70,6 +71,8 @@ def build_vector_asset(column: TextColumn) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: EmbeddingConfig, database: DatabaseResource, gpu: GpuResource
     ) -> dg.Output[EmbeddingStream]:
         id_ranges = [IdRange.from_key(key, column.id_type) for key in context.partition_keys]
-        return dg.Output(open_stream(column, id_ranges, gpu.encoder, database.connect, config.limit))
+        # The model is loaded in here, which takes minutes where it is large or not yet downloaded.
+        with living_run(database.connect, context.run.run_id):
+            return dg.Output(open_stream(column, id_ranges, gpu.encoder, database.connect, config.limit))
 
     return vector_column

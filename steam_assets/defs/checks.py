@@ -1,7 +1,6 @@
 """Asset checks: what is true of a range or a whole column, read back from the database by store/states.py."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import dagster as dg
@@ -12,6 +11,7 @@ from steam_assets.defs.assets import op_name, table_key, vector_key
 from steam_assets.defs.partitions import partitions_of
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.id_range import EVERYTHING, IdRange
+from steam_assets.store.runs import living_run
 from steam_assets.store.states import RangeState, range_state
 from steam_assets.targets import target_run
 
@@ -67,7 +67,8 @@ def build_range_checks(column: TextColumn) -> dg.AssetChecksDefinition:
         keys = context.op_execution_context.partition_keys
         selected = {key.name for key in context.selected_asset_check_keys}
         rules = [rule for rule in RULES if rule.name in selected]
-        states = scan_ranges(database, column, keys)
+        id_ranges = [IdRange.from_key(key, column.id_type) for key in keys]
+        states = scan(database, column, id_ranges, context.op_execution_context.run.run_id)
         if len(keys) > 1:
             for key, state in zip(keys, states, strict=True):
                 log_range_evaluations(context, column, key, rules, state)
@@ -96,7 +97,7 @@ def build_column_checks(column: TextColumn) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
-        states = [scan(database, column, EVERYTHING)]
+        states = scan(database, column, [EVERYTHING], context.op_execution_context.run.run_id)
         for rule in RULES:
             name = column_check_name(column, rule)
             if name in selected:
@@ -110,16 +111,13 @@ def column_check_name(column: TextColumn, rule: Rule) -> str:
     return f"{vector_key(column).path[-1]}_{rule.name}"
 
 
-def scan_ranges(database: DatabaseResource, column: TextColumn, keys: Sequence[str]) -> list[RangeState]:
-    """The state of each range, one scan each."""
-    return [scan(database, column, IdRange.from_key(key, column.id_type)) for key in keys]
-
-
-def scan(database: DatabaseResource, column: TextColumn, id_range: IdRange) -> RangeState:
-    """The state of one range for the column's target run."""
-    with closing(database.connect()) as conn:
+def scan(
+    database: DatabaseResource, column: TextColumn, id_ranges: Sequence[IdRange], dagster_run_id: str
+) -> list[RangeState]:
+    """The state of each range for the column's target run, one scan each; the run's lock is held meanwhile."""
+    with living_run(database.connect, dagster_run_id) as conn:
         run = target_run(conn, column)
-        return range_state(conn, column, run.run_id, run.dimension, id_range)
+        return [range_state(conn, column, run.run_id, run.dimension, id_range) for id_range in id_ranges]
 
 
 def passed(rule: Rule, state: RangeState) -> bool:

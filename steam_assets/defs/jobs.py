@@ -9,14 +9,15 @@ from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import op_name, table_key, vector_key
 from steam_assets.defs.checks import RULES, column_check_name
 from steam_assets.defs.resources import DatabaseResource
-from steam_assets.defs.runs import COLUMN_JOB_PREFIX, embed_column
+from steam_assets.defs.runs import EMBEDDING_JOB_PREFIX, embed_column
+from steam_assets.store.runs import living_run
 
-EVERYTHING_JOB = "embed_everything"
+EVERYTHING_JOB = f"{EMBEDDING_JOB_PREFIX}everything"
 
 
 def column_job_name(column: TextColumn) -> str:
     """The job that materializes ranges of the column, with their checks."""
-    return f"{COLUMN_JOB_PREFIX}{op_name(column)}"
+    return f"{EMBEDDING_JOB_PREFIX}{op_name(column)}"
 
 
 def checks_job_name(column: TextColumn) -> str:
@@ -51,15 +52,16 @@ def build_everything_job(columns: Sequence[TextColumn]) -> dg.JobDefinition:
 
     @dg.op(pool="gpu", description="Every pending range of every column, as runs of the columns' jobs.")
     def embed_every_column(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
-        for column in columns:
-            job = context.repository_def.get_job(column_job_name(column))
-            outcomes = list(embed_column(context.instance, job, column, database.connect))
-            failed = [outcome.run_id for outcome in outcomes if outcome.errors]
-            if failed:
-                raise dg.Failure(
-                    f"{column}: runs {', '.join(failed)} failed. `steam-assets status` shows what is left."
-                )
-            context.log.info(f"{column}: {sum(outcome.ranges for outcome in outcomes)} ranges filled")
+        with living_run(database.connect, context.run.run_id):
+            for column in columns:
+                job = context.repository_def.get_job(column_job_name(column))
+                outcomes = list(embed_column(context.instance, job, column, database.connect))
+                failed = [outcome.run_id for outcome in outcomes if outcome.errors]
+                if failed:
+                    raise dg.Failure(
+                        f"{column}: runs {', '.join(failed)} failed. `steam-assets status` shows what is left."
+                    )
+                context.log.info(f"{column}: {sum(outcome.ranges for outcome in outcomes)} ranges filled")
 
     @dg.job(name=EVERYTHING_JOB, description="Fill whatever is pending in any column.")
     def embed_everything() -> None:

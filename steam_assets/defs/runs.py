@@ -20,11 +20,14 @@ from steam_assets.store.runs import is_run_alive, mark_lost
 from steam_assets.store.states import range_state
 from steam_assets.targets import target_run
 
+STARTED = [dg.DagsterRunStatus.STARTED]
 # Events go to the instance; a command's terminal belongs to its progress bar.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-COLUMN_JOB_PREFIX = "embed_"
+EMBEDDING_JOB_PREFIX = "embed_"
 STARTING_S = 30.0
-"""A run is given this long from its start to taking its advisory lock; the model is not loaded before that."""
+"""A run is given this long from its start to its first step, which takes the lock."""
+BETWEEN_STEPS_S = 3.0
+"""A living run is without its lock for less than this, from one step to the next and at its end."""
 
 
 @dataclass(frozen=True)
@@ -184,22 +187,28 @@ def stretches(ranges: Sequence[IdRange], wanted: Sequence[IdRange], longest: int
 def fail_lost_runs(instance: dg.DagsterInstance, connect: Callable[[], connection]) -> list[str]:
     """Mark runs failed whose process has died, and their unfinished ranges lost; return their ids.
 
-    A living run holds a session advisory lock from before its first row on; Dagster's own launcher does not notice a
-    killed process in every case.
+    The steps of a living run hold a session advisory lock; Dagster's own launcher does not notice a killed process in
+    every case.
     """
     with closing(connect()) as conn:
-        with conn:
-            lost = set(mark_lost(conn))
         conn.autocommit = True
-        for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-            run_id = record.dagster_run.run_id
-            if run_id in lost or (_should_be_locked(record) and not is_run_alive(conn, run_id)):
-                instance.report_run_failed(record.dagster_run, message=f"The process of run {run_id} has died.")
-                lost.add(run_id)
+        lost = set(mark_lost(conn))
+        suspects = [run for run in _unlocked_runs(instance, conn) if run.run_id not in lost]
+        if suspects:
+            time.sleep(BETWEEN_STEPS_S)
+            lost |= {run.run_id for run in suspects} & {run.run_id for run in _unlocked_runs(instance, conn)}
+    for record in instance.get_run_records(dg.RunsFilter(run_ids=sorted(lost), statuses=STARTED)) if lost else ():
+        run = record.dagster_run
+        instance.report_run_failed(run, message=f"The process of run {run.run_id} has died.")
     return sorted(lost)
 
 
-def _should_be_locked(record: dg.RunRecord) -> bool:
-    """The run is one of a column's job, and started long enough ago to hold its lock."""
-    started = record.start_time or record.create_timestamp.timestamp()
-    return record.dagster_run.job_name.startswith(COLUMN_JOB_PREFIX) and time.time() - started > STARTING_S
+def _unlocked_runs(instance: dg.DagsterInstance, conn: connection) -> list[dg.DagsterRun]:
+    """Runs of our jobs that started long enough ago to hold their lock, and do not."""
+    return [
+        record.dagster_run
+        for record in instance.get_run_records(dg.RunsFilter(statuses=STARTED))
+        if record.dagster_run.job_name.startswith(EMBEDDING_JOB_PREFIX)
+        and time.time() - (record.start_time or record.create_timestamp.timestamp()) > STARTING_S
+        and not is_run_alive(conn, record.dagster_run.run_id)
+    ]

@@ -5,7 +5,8 @@ No function here commits: the caller owns the transaction. Only run_lock outlive
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -196,6 +197,15 @@ def run_lock(conn: connection, dagster_run_id: str) -> None:
     """
     with conn.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (_lock_name(dagster_run_id),))
+
+
+@contextmanager
+def living_run(connect: Callable[[], connection], dagster_run_id: str) -> Iterator[connection]:
+    """A connection in autocommit that holds the run's lock until the block ends."""
+    with closing(connect()) as conn:
+        conn.autocommit = True
+        run_lock(conn, dagster_run_id)
+        yield conn
 
 
 def is_run_alive(conn: connection, dagster_run_id: str) -> bool:
