@@ -19,7 +19,7 @@ from steam_assets.progress import Progress, watching
 from steam_assets.settings import make_home
 from steam_assets.store.database import find_database
 from steam_assets.store.read import count_pending
-from steam_assets.targets import target_run
+from steam_assets.targets import model_of, target_run
 from steam_assets.terminal import embedding_bar
 
 logger = logging.getLogger("steam_assets")
@@ -56,7 +56,10 @@ def embed_columns(
         logger.info("Database: %s, from %s", find_database().description, find_database().source)
         for run_id in fail_lost_runs(instance, connect):
             logger.info("Run %s had died; it is marked failed and its unfinished ranges lost.", run_id)
-        with embedding_bar(pending_rows(columns, connect, limit), say):
+        pending = pending_rows(columns, connect, limit)
+        if pending:
+            load_models(columns, connect, gpu)
+        with embedding_bar(pending, say):
             for column in columns:
                 job = definitions.resolve_job_def(column_job_name(column))
                 remaining = None if limit is None else limit - rows
@@ -73,6 +76,14 @@ def pending_rows(columns: Sequence[TextColumn], connect: Callable[[], connection
         conn.autocommit = True
         rows = sum(count_pending(conn, column, target_run(conn, column).run_id)[0] for column in columns)
     return rows if limit is None else min(rows, limit)
+
+
+def load_models(columns: Sequence[TextColumn], connect: Callable[[], connection], gpu: GpuResource) -> None:
+    """Load the columns' models before any run begins: a model or device that cannot be had is no run's failure."""
+    for column in columns:
+        with closing(connect()) as conn:
+            run = target_run(conn, column)
+        gpu.encoder(model_of(run, column))
 
 
 @contextmanager

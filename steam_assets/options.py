@@ -17,7 +17,7 @@ Verb = TypeVar("Verb", bound=Callable[..., object])
 
 BATCH_SIZE_HELP = "The predecessor's rows per batch; batches are measured in tokens here: N means N x 512 tokens."
 TOKENS_PER_ROW = 512
-DATABASE_NAMED = "steam_assets.database_named"
+DATABASE_URL = "steam_assets.database_url"
 
 
 class DeviceOptions(TypedDict):
@@ -35,7 +35,7 @@ def database_option(verb: Verb) -> Verb:
     def name_it(context: click.Context, parameter: click.Parameter, url: str | None) -> None:
         if url:
             os.environ["STEAM_ASSETS_DATABASE_URL"] = url
-            context.meta[DATABASE_NAMED] = True
+            context.meta[DATABASE_URL] = url
 
     return click.option(
         "--database-url",
@@ -71,7 +71,9 @@ def connect() -> "connection":
     from steam_assets.store.database import connect as connect_to
     from steam_assets.store.database import find_database
 
-    return connect_to(find_database())
+    # Other threads and processes find the same address in the environment; only here is it known who gave it.
+    context = click.get_current_context(silent=True)
+    return connect_to(find_database(context.meta.get(DATABASE_URL) if context is not None else None))
 
 
 def gpu(options: DeviceOptions) -> "GpuResource":
@@ -96,7 +98,7 @@ def keep_to_embedded_database(context: click.Context) -> None:
     """
     from steam_assets.store.database import embedded_database
 
-    if not context.meta.get(DATABASE_NAMED):
+    if not context.meta.get(DATABASE_URL):
         os.environ["STEAM_ASSETS_DATABASE_URL"] = embedded_database().dsn
         # Empty, not deleted: a `.env` file would set it again.
         os.environ["STEAM_ASSETS_DAGSTER_URL"] = ""
