@@ -22,6 +22,7 @@ from steam_assets.defs.partitions import register_ranges
 from steam_assets.defs.runs import fail_lost_runs
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import make_home
+from steam_assets.store.database import find_database
 from steam_assets.store.status import column_status
 
 HOST = "127.0.0.1"
@@ -155,6 +156,9 @@ def serve(
                 else:
                     register_ranges(instance, conn, column)
     log = make_home("logs") / "up.log"
+    address = find_database()
+    with log.open("a") as opening:
+        opening.write(f"Database: {address.description}, from {address.source}\n")
     url = f"http://{host}:{port}"
     with servers(configuration("workspace.yaml"), host, port, log) as children:
         wait_until_ready(children, url, log)
