@@ -61,7 +61,8 @@ def init(model: str | None, adopt: bool, dry_run: bool, **device: Unpack[DeviceO
     from steam_assets.terminal import adoption_line
 
     with closing(connect()) as conn:
-        done = initialise(conn, COLUMNS, model, dry_run=dry_run)
+        with conn:
+            done = initialise(conn, COLUMNS, model, dry_run=dry_run)
         if dry_run:
             click.echo(str(done.plan))
             return

@@ -44,8 +44,9 @@ def run_demo(
                 f"{', '.join(foreign)} is there and was not made by `demo`, which would write into it. "
                 "Use `steam-assets load` and `steam-assets embed`, or set STEAM_ASSETS_HOME to an empty directory."
             )
-        done = initialise(conn, COLUMNS, setting("STEAM_ASSETS_MODEL") or DEMO_MODEL)
-        mark_tables(conn, COLUMNS)
+        with conn:
+            done = initialise(conn, COLUMNS, setting("STEAM_ASSETS_MODEL") or DEMO_MODEL)
+            mark_tables(conn, COLUMNS)
         say(f"1. Schema: {len(done.plan.statements)} statements; model {done.model_name}.")
         paths = list(data) or write_sample(make_home("sample"))
         with open_instance() as instance, load_bar() as progress:
@@ -59,6 +60,10 @@ def run_demo(
             for column in COLUMNS:
                 found = search(conn, column, text, HITS, gpu.encoder)
                 say(f'4. "{text}" in {column}\n{search_lines(found)}')
-    problems = [*outcome.errors, *(f"red check: {name}" for name in outcome.red_checks)]
+    problems = [
+        *outcome.errors,
+        *(f"red check: {name}" for name in outcome.red_checks),
+        *(f"{report.rejected:,} rows of {report.file} were rejected" for report in reports if report.rejected),
+    ]
     say("5. Checks: " + ("all green." if not problems else "\n".join(problems)))
     return not problems

@@ -22,15 +22,14 @@ class Initialised:
 def initialise(
     conn: connection, columns: Sequence[TextColumn], model_name: str | None = None, dry_run: bool = False
 ) -> Initialised:
-    """Create or complete the schema for ``columns``, and choose their model; again changes nothing."""
+    """Create or complete the schema for ``columns``, and choose their model; again changes nothing. Does not commit."""
     check_registry(tuple(columns))
     model = model_for_init(conn, columns if is_initialised(conn) else (), model_name)
     plan = plan_schema(conn, columns, model.dimension)
     if dry_run:
         conn.rollback()
         return Initialised(plan, model.name)
-    with conn:
-        apply_schema(conn, plan)
-        for column in columns:
-            choose_first_model(conn, column, model)
+    apply_schema(conn, plan)
+    for column in columns:
+        choose_first_model(conn, column, model)
     return Initialised(plan, model.name)

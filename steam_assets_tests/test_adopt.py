@@ -25,6 +25,7 @@ def predecessor(
     monkeypatch.setenv("STEAM_ASSETS_MODEL", bge_shaped.location)
     opened = connect(find_database(predecessor_database_url))
     initialise(opened, (APPLICATIONS, REVIEWS), bge_shaped.location)
+    opened.commit()
     yield opened
     opened.close()
 

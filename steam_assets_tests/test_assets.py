@@ -74,6 +74,7 @@ def test_one_entry_embeds_a_table_that_is_not_steam_s_and_one_a_second_column(
         """,
     )
     initialise(tables, columns, minilm.name)
+    tables.commit()
     definitions = build_definitions(columns)
     for column in (NAMES, PLAYER_NOTES):
         job = definitions.resolve_job_def(column_job_name(column))

@@ -45,6 +45,7 @@ def test_init_on_an_empty_database_chooses_one_model_for_all_columns(
     assert fetch(conn, "SELECT to_regclass('applications')") == [(None,)]
 
     initialise(conn, BOTH)
+    conn.commit()
     run = target_run(conn, APPLICATIONS)
     assert (run.model_name, run.dimension, run.recipe is None) == (minilm.name, 384, False)
     assert runs_of(conn, APPLICATIONS) == runs_of(conn, REVIEWS) == (run.run_id, run.run_id)

@@ -28,8 +28,8 @@ def foreign_tables(conn: connection, columns: Sequence[TextColumn]) -> list[str]
 
 
 def mark_tables(conn: connection, columns: Sequence[TextColumn]) -> None:
-    """Say on each table that a demo made it."""
-    with conn, conn.cursor() as cur:
+    """Say on each table that a demo made it. Does not commit: the tables and their mark appear together."""
+    with conn.cursor() as cur:
         for column in columns:
             table = sql.Identifier(column.schema, column.table)
             cur.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(MARK)))
