@@ -16,9 +16,13 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from steam_assets.sample import write_sample
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
 CHROMIUM = "/usr/bin/chromium"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no {CHROMIUM}: apt-get install chromium"),
+]
+
 # Without these it looks for hosts on the Internet; root needs --no-sandbox.
 CHROMIUM_OPTIONS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
