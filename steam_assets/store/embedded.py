@@ -188,6 +188,7 @@ def _postmaster_runs(data: Path) -> bool:
     import psutil
 
     pid_file = data / "postmaster.pid"
+    lines: list[str] = []
     try:
         lines = pid_file.read_text().splitlines()
         process = psutil.Process(int(lines[0]))

@@ -83,13 +83,11 @@ def server_account(directory: Path) -> Account:
 
 def _create_system_user() -> pwd.struct_passwd:
     command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
-    try:
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = "there is no useradd"
+    with contextlib.suppress(FileNotFoundError):
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stderr.strip()
+    with contextlib.suppress(KeyError):
         return pwd.getpwnam(SYSTEM_USER)  # also when another process has just created it
-    except FileNotFoundError:
-        found = "there is no useradd"
-    except KeyError:
-        found = made.stderr.strip()
     raise SteamAssetsError(
         f"PostgreSQL does not run as root, and the user {SYSTEM_USER!r} could not be created: {found}. "
         f"Create it, run as another user, or name a database with --database-url."

@@ -10,6 +10,7 @@ from zipfile import BadZipFile, ZipFile
 from steam_assets.errors import SteamAssetsError
 
 Format = Literal["csv", "jsonl"]
+Place = tuple[Path, str | None, Format]
 
 
 class UnknownFile(SteamAssetsError):
@@ -149,13 +150,13 @@ def column_names(written: Sequence[str]) -> dict[str, str]:
     return result
 
 
-def _places(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None, Format]]:
+def _places(paths: Iterable[Path]) -> Iterator[Place]:
     for path in paths:
         if path.is_dir():
             inside = [
                 entry for entry in sorted(path.rglob("*")) if entry.is_file() and not _hidden(entry.relative_to(path))
             ]
-            places = [(entry, None, file_format) for entry in inside if (file_format := _format(entry.name))]
+            places: list[Place] = [(entry, None, found) for entry in inside if (found := _format(entry.name))]
             if not places:
                 raise UnknownFile(f"{path} holds no .csv or .jsonl file (plain or .gz).")
             yield from places
@@ -169,16 +170,18 @@ def _places(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None, Format]]:
             raise UnknownFile(f"{path.name}: expected .csv, .jsonl (both also .gz), a folder or a .zip.")
 
 
-def _members(path: Path) -> list[tuple[Path, str | None, Format]]:
+def _members(path: Path) -> list[Place]:
     try:
         with ZipFile(path) as archive:
             names = sorted(archive.namelist())
     except (BadZipFile, OSError) as error:
         raise UnreadableFile(f"{path.name} cannot be read as a zip: {error}") from None
-    members = [(path, name, found) for name in names if (found := _format(name)) and not _hidden(Path(name))]
+    members: list[Place] = [
+        (path, name, found) for name in names if (found := _format(name)) and not _hidden(Path(name))
+    ]
     if not members:
         raise UnknownFile(f"{path.name} holds no .csv or .jsonl file.")
-    return list(members)
+    return members
 
 
 def _hidden(path: Path) -> bool:

@@ -9,7 +9,10 @@ from steam_assets.store.runs import column_runs
 from steam_assets.store.states import RangeState, range_state
 
 LAST_RANGE = """
-    SELECT range_key, status, rows_written, rows_per_s, device, dtype, started_at, finished_at, error
+    SELECT range_key, status, rows_written, rows_per_s, device, dtype,
+           to_json(date_trunc('second', started_at)) #>> '{}',
+           to_json(date_trunc('second', finished_at)) #>> '{}',
+           error
     FROM public.embedding_run_ranges
     WHERE table_name = %s
       AND vector_column = %s
@@ -73,10 +76,6 @@ def column_status(conn: connection, column: TextColumn) -> ColumnStatus | None:
     with conn.cursor() as cur:
         cur.execute(LAST_RANGE, (column.qualified_table, column.vector))
         row = cur.fetchone()
-    if row is not None:
-        started = row[6].isoformat(timespec="seconds")
-        finished = None if row[7] is None else row[7].isoformat(timespec="seconds")
-        last_range = LastRange(row[0], row[1], row[2], row[3], row[4], row[5], started, finished, row[8])
     return ColumnStatus(
         column=str(column),
         model_name=runs.target.model_name,
@@ -84,5 +83,5 @@ def column_status(conn: connection, column: TextColumn) -> ColumnStatus | None:
         target_run_id=runs.target.run_id,
         serving_run_id=None if runs.serving is None else runs.serving.run_id,
         state=range_state(conn, column, runs.target.run_id, runs.target.dimension),
-        last_range=None if row is None else last_range,
+        last_range=None if row is None else LastRange(*row),
     )
