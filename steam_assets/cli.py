@@ -64,7 +64,7 @@ def init(model: str | None, adopt: bool, dry_run: bool, **device: Unpack[DeviceO
         with conn:
             done = initialise(conn, COLUMNS, model, dry_run=dry_run)
         if dry_run:
-            click.echo(str(done.plan))
+            click.echo(str(done.plan) if done.plan.statements else "-- The schema is complete; nothing to do.")
             return
         for line in (*done.plan.notices, *(f"+ {statement.reason}" for statement in done.plan.statements)):
             click.echo(line)
@@ -249,19 +249,20 @@ def demo(
 @json_option
 def doctor(as_json: bool, **device: Unpack[DeviceOptions]) -> None:
     """Whether this machine and database are fit for it, line by line, with what to do where they are not."""
-    from steam_assets.doctor import run_checks
+    from steam_assets.doctor import exit_code, run_checks
     from steam_assets.targets import configured_model
 
-    chosen, failed = gpu(device), False
+    chosen = gpu(device)
     model = partial(configured_model, connect, COLUMNS)
+    checks = []
     for check in run_checks(configured=model, device=chosen.device, dtype=chosen.dtype):
-        failed |= check.state == "fail"
+        checks.append(check)
         if as_json:
             click.echo(json.dumps(asdict(check)))
         else:
             click.echo(f"{check.state:<4}  {check.name}: {check.found}" + (f"\n      {check.fix}" if check.fix else ""))
-    if failed:
-        sys.exit(EXIT_INCOMPLETE)
+    if code := exit_code(checks):
+        sys.exit(code)
 
 
 def say_aside(line: str) -> None:
