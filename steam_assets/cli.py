@@ -255,7 +255,7 @@ def doctor(as_json: bool, **device: Unpack[DeviceOptions]) -> None:
     chosen = gpu(device)
     model = partial(configured_model, connect, COLUMNS)
     checks = []
-    for check in run_checks(configured=model, device=chosen.device, dtype=chosen.dtype):
+    for check in run_checks(configured=model, settings=chosen.settings):
         checks.append(check)
         if as_json:
             click.echo(json.dumps(asdict(check)))

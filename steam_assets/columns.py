@@ -54,7 +54,12 @@ class TextColumn:
 
 
 APPLICATIONS = TextColumn(
-    table="applications", id="appid", text="combined_text", vector="description_embedding", id_type="bigint"
+    table="applications",
+    id="appid",
+    text="combined_text",
+    vector="description_embedding",
+    id_type="bigint",
+    preparation="steam_html",
 )
 REVIEWS = TextColumn(
     table="reviews", id="recommendationid", text="review_text", vector="review_embedding", id_type="text"

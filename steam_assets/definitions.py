@@ -10,7 +10,7 @@ from steam_assets.defs.checks import build_column_checks, build_range_checks
 from steam_assets.defs.io_managers import VectorColumnIOManager
 from steam_assets.defs.jobs import build_checks_job, build_column_job, build_everything_job
 from steam_assets.defs.resources import DatabaseResource, GpuResource
-from steam_assets.settings import integer_setting, read_dotenv, setting
+from steam_assets.settings import read_dotenv
 
 
 def build_definitions(columns: Sequence[TextColumn] = COLUMNS, gpu: GpuResource | None = None) -> dg.Definitions:
@@ -18,11 +18,7 @@ def build_definitions(columns: Sequence[TextColumn] = COLUMNS, gpu: GpuResource 
     read_dotenv()
     check_registry(tuple(columns))
     database = DatabaseResource()
-    gpu = gpu or GpuResource(
-        device=setting("STEAM_ASSETS_DEVICE") or "auto",
-        dtype=setting("STEAM_ASSETS_DTYPE") or "auto",
-        batch_tokens=integer_setting("STEAM_ASSETS_BATCH_TOKENS"),
-    )
+    gpu = gpu or GpuResource.from_environment()
     tables = {table_key(column): build_table_asset(column) for column in columns}
     return dg.Definitions(
         assets=[*tables.values(), *(build_vector_asset(column) for column in columns)],

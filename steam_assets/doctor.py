@@ -1,7 +1,7 @@
 """Whether this machine can do the job, found out by doing it: each Check says what was found and how to mend it.
 
 Nothing is printed or installed here; `steam-assets doctor` prints one line a check, as they finish. The checks of the
-database are in doctor_database.py.
+database are in doctor_database.py, how fast 16 bit is in doctor_speed.py.
 """
 
 import platform
@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from steam_assets.columns import COLUMNS, TextColumn
+from steam_assets.encoder.loading import EncoderSettings, load_encoder
 from steam_assets.encoder.models import DEMO_MODEL, Model, find_model
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import make_home
@@ -25,6 +26,7 @@ DISK_WARN_GB, DISK_FAIL_GB = 5.0, 0.5
 GPU_FREE_WARN_GB = 3.0
 """bge-m3 in 16 bit: 1.1 GB of weights, the rest for a batch."""
 
+DEFAULTS = EncoderSettings()
 SET_UP = "python3 infra/bootstrap.py setup"
 
 
@@ -45,17 +47,19 @@ def run_checks(
     columns: Sequence[TextColumn] = COLUMNS,
     configured: Callable[[], Model | None] = lambda: None,
     database_url: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
+    settings: EncoderSettings = DEFAULTS,
 ) -> Iterator[Check]:
     """Every check, each yielded when it is finished; ``configured`` finds the model, None before there is one."""
+    from steam_assets.doctor_speed import check_16_bit
+
     yield Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield _package("steam-assets")
     torch = _package("torch")
     yield torch
     if torch.state == "ok":
         yield from _check_gpu()
-        yield _check_model(configured, device, dtype)
+        yield _check_model(configured, settings)
+        yield from check_16_bit(settings)
     yield _check_disk()
     from steam_assets.doctor_database import check_database
 
@@ -141,16 +145,14 @@ def _check_device(index: int) -> Iterator[Check]:
 # The model
 
 
-def _check_model(configured: Callable[[], Model | None], device: str, dtype: str) -> Check:
+def _check_model(configured: Callable[[], Model | None], settings: EncoderSettings) -> Check:
     """Encode a text for real: the norm is 1 and the dimension is what the model promises."""
-    from steam_assets.encoder.transformer import load_encoder
-
     started = time.monotonic()
     try:
         model = configured()
         chosen = model or find_model(DEMO_MODEL)
         name = chosen.name if model else f"{chosen.name} (the packaged one; none is configured yet)"
-        encoder = load_encoder(chosen, device, dtype)
+        encoder = load_encoder(chosen, settings)
         vector = encoder.encode(["A cozy farming game to play with friends."])[0]
     except (SteamAssetsError, OSError, RuntimeError, ValueError) as error:
         # torch reports a kernel or a library that it lacks as a RuntimeError, numpy another dimension as a ValueError.
@@ -158,7 +160,7 @@ def _check_model(configured: Callable[[], Model | None], device: str, dtype: str
         return Check("model", "fail", told)
     norm = float((vector.astype("float64") ** 2).sum() ** 0.5)
     found = (
-        f"{name}: {vector.size} numbers, norm {norm:.4f}, {encoder.dtype} on {encoder.device}, "
+        f"{name}: {vector.size} numbers, norm {norm:.4f}, {encoder.backend.dtype} on {encoder.backend.device}, "
         f"{time.monotonic() - started:.1f} s with loading"
     )
     if abs(norm - 1) > NORM_TOLERANCE:

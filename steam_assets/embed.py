@@ -19,7 +19,7 @@ from steam_assets.progress import Progress, watching
 from steam_assets.settings import make_home
 from steam_assets.store.database import find_database
 from steam_assets.store.read import count_pending
-from steam_assets.targets import model_of, target_run
+from steam_assets.targets import model_to_fill, target_run
 from steam_assets.terminal import embedding_bar
 
 logger = logging.getLogger("steam_assets")
@@ -83,7 +83,7 @@ def load_models(columns: Sequence[TextColumn], connect: Callable[[], connection]
     for column in columns:
         with closing(connect()) as conn:
             run = target_run(conn, column)
-        gpu.encoder(model_of(run, column))
+        gpu.encoder(model_to_fill(run, column))
 
 
 @contextmanager

@@ -38,6 +38,18 @@ class SourceTexts:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @classmethod
+    def joined(cls, pages: "Sequence[SourceTexts]") -> "SourceTexts":
+        """The rows of several pages, one page after the other."""
+        if len(pages) == 1:
+            return pages[0]
+        return cls(
+            ids=[row for page in pages for row in page.ids],
+            texts=[text for page in pages for text in page.texts],
+            row_versions=[version for page in pages for version in page.row_versions],
+            source_md5=[digest for page in pages for digest in page.source_md5],
+        )
+
 
 @dataclass(frozen=True)
 class Embeddings:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.preparation import find_preparation
-from steam_assets.encoder.transformer import Encoder
 from steam_assets.store.read import read_pending
-from steam_assets.targets import model_of, target_run
+from steam_assets.targets import model_to_fill, target_run
 
 TIMED_TEXTS = 64
 VECTOR_OVERHEAD_BYTES = 60
@@ -39,12 +39,14 @@ class Estimate:
 def estimate(connect: Callable[[], connection], column: TextColumn, load: Callable[[Model], Encoder]) -> Estimate:
     """Count every pending row and its tokens, and time the model on a sample of them; nothing is written.
 
+    A text that many rows have is counted with each of them, though a window encodes it once.
+
     The interval is the sample's time per token, from its faster half to its slower half.
     """
     with closing(connect()) as conn:
         conn.autocommit = True
         run = target_run(conn, column)
-        encoder = load(model_of(run, column))
+        encoder = load(model_to_fill(run, column))
         prepare = find_preparation(column.preparation).prepare
         counts = [np.zeros(0, dtype=np.int64)]
         sample: list[str] = []

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
 
-from steam_assets.settings import integer_setting, setting
-
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
@@ -27,6 +25,9 @@ class DeviceOptions(TypedDict):
     dtype: str | None
     batch_tokens: int | None
     batch_size: int | None
+    backend: str | None
+    compiled: bool | None
+    endpoint: str | None
 
 
 def database_option(verb: Verb) -> Verb:
@@ -50,8 +51,11 @@ def database_option(verb: Verb) -> Verb:
 def device_options(verb: Verb) -> Verb:
     """Where and how the model runs."""
     for option in (
+        click.option("--endpoint", metavar="URL", help="An OpenAI-compatible server with the model, up to /v1."),
+        click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile the model (minutes)."),
+        click.option("--backend", metavar="NAME", help="torch or openvino."),
         click.option("--batch_size", type=click.IntRange(1), metavar="N", help=BATCH_SIZE_HELP),
-        click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Padded tokens of a batch at first."),
+        click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Tokens of a batch at first."),
         click.option("--dtype", metavar="NAME", help="auto, fp32, bf16 or fp16."),
         click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N."),
     ):
@@ -80,14 +84,13 @@ def gpu(options: DeviceOptions) -> "GpuResource":
     """The GPU resource of the device options, and of the environment where they say nothing."""
     from steam_assets.defs.resources import GpuResource
 
-    batch_tokens = options["batch_tokens"] or integer_setting("STEAM_ASSETS_BATCH_TOKENS")
+    batch_tokens = options["batch_tokens"]
     if options["batch_size"]:
         batch_tokens = options["batch_size"] * TOKENS_PER_ROW
         click.echo(f"--batch_size {options['batch_size']} is taken as --batch-tokens {batch_tokens}.", err=True)
-    return GpuResource(
-        device=options["device"] or setting("STEAM_ASSETS_DEVICE") or "auto",
-        dtype=options["dtype"] or setting("STEAM_ASSETS_DTYPE") or "auto",
-        batch_tokens=batch_tokens,
+    return GpuResource.from_environment(
+        *(options["device"], options["dtype"], batch_tokens),
+        *(options["backend"], options["compiled"], options["endpoint"]),
     )
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 
@@ -12,26 +12,31 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.embeddings import EncodedBatch, SourceTexts
+from steam_assets.encoder.batching import MemoryEvent
+from steam_assets.encoder.encoder import Encoder, Work
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.monitor import MonitorSummary, SystemMonitor
+from steam_assets.encoder.precision import PrecisionReport
 from steam_assets.encoder.preparation import find_preparation
-from steam_assets.encoder.transformer import Encoder
+from steam_assets.gate import check_precision
 from steam_assets.id_range import IdRange
-from steam_assets.prefetch import prefetch
 from steam_assets.progress import Progress, report
-from steam_assets.store.read import read_pending
+from steam_assets.stages import encoded
+from steam_assets.store.read import read_pending, sample_texts
 from steam_assets.store.runs import EmbeddingRun, RangeStatus, finish_range, start_range
 from steam_assets.store.write import WriteCounts, write_batches
-from steam_assets.targets import model_of, target_run
+from steam_assets.targets import model_to_fill, target_run
 
-PAGES_AHEAD = 1
-BATCHES_AHEAD = 4
+SAMPLE_TEXTS = 512
 LOG_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
 class EmbeddingStream:
-    """The embeddings of pending rows of some ranges; nothing is read before someone iterates, and each time anew."""
+    """The embeddings of pending rows of some ranges; nothing is read before someone iterates, and each time anew.
+
+    ``precision`` is how near the encoder's vectors are to fp32; None where they are fp32 themselves.
+    """
 
     column: TextColumn
     id_ranges: Sequence[IdRange]
@@ -39,15 +44,12 @@ class EmbeddingStream:
     encoder: Encoder
     connect: Callable[[], connection]
     limit: int | None = None
+    precision: PrecisionReport | None = None
 
     def batches(self, id_range: IdRange, limit: int | None = None) -> Generator[EncodedBatch]:
-        """One range's batches; a thread reads and a thread encodes while the caller writes."""
+        """One range's batches: threads read, tokenize and encode while the caller writes."""
         preparation = find_preparation(self.column.preparation)
-        with (
-            closing(prefetch(self._pages(id_range, limit), PAGES_AHEAD, "reader")) as pages,
-            closing(prefetch(self.encoder.embed(pages, preparation), BATCHES_AHEAD, "encoder")) as batches,
-        ):
-            yield from batches
+        yield from encoded(self._pages(id_range, limit), self.encoder, preparation)
 
     def _pages(self, id_range: IdRange, limit: int | None) -> Iterator[SourceTexts]:
         with closing(self.connect()) as conn:
@@ -62,10 +64,23 @@ def open_stream(
     connect: Callable[[], connection],
     limit: int | None = None,
 ) -> EmbeddingStream:
-    """The stream that fills ``id_ranges`` with vectors of the column's target run, at most ``limit`` of them."""
+    """The stream that fills ``id_ranges`` with vectors of the column's target run, at most ``limit`` of them.
+
+    Raises PrecisionRefused when the encoder's vectors are too far from what fp32 gives.
+    """
     with closing(connect()) as conn:
         run = target_run(conn, column)
-    return EmbeddingStream(column, id_ranges, run, load(model_of(run, column)), connect, limit)
+    encoder = load(model_to_fill(run, column))
+    precision = check_precision(encoder, lambda: sample_of(connect, column), str(column))
+    return EmbeddingStream(column, id_ranges, run, encoder, connect, limit, precision)
+
+
+def sample_of(connect: Callable[[], connection], column: TextColumn) -> list[str]:
+    """Texts of the column, prepared, the same ones each time."""
+    prepare = find_preparation(column.preparation).prepare
+    with closing(connect()) as conn:
+        conn.autocommit = True
+        return [prepare(text) for text in sample_texts(conn, column, SAMPLE_TEXTS)]
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,8 @@ class RangeReport:
     counts: WriteCounts
     seconds: float
     monitor: MonitorSummary
-    memory_errors: int
+    work: Work
+    memory_events: Sequence[MemoryEvent]
     peak_memory_bytes: int | None
 
     @property
@@ -110,19 +126,27 @@ def fill_range(
             stream.run.run_id,
             id_range.key,
             dagster_run_id,
-            encoder.device_name,
-            encoder.dtype,
+            encoder.backend.device_name,
+            encoder.backend.dtype,
             library_versions(),
         )
-    encoder.reset_peak_memory()
+    encoder.backend.reset_peak_memory()
     started = logged = time.monotonic()
-    errors_before = encoder.memory_errors
+    work_before, errors_before = encoder.work, encoder.memory_errors
     counts = WriteCounts()
-    reported = 0
+    reported = errors_told = 0
+
+    def memory_events() -> list[MemoryEvent]:
+        errors = encoder.memory_errors - errors_before
+        return list(encoder.memory_events)[-errors:] if errors else []
 
     def on_commit(so_far: WriteCounts) -> None:
-        nonlocal counts, reported, logged
+        nonlocal counts, reported, logged, errors_told
         counts = so_far
+        events = memory_events()
+        for event in events[errors_told:]:
+            monitor.note(str(event))
+        errors_told = len(events)
         report(Progress(str(column), counts.handled - reported, monitor.stats_line()))
         reported = counts.handled
         if time.monotonic() - logged >= LOG_EVERY_S:
@@ -134,8 +158,9 @@ def fill_range(
             counts=counts,
             seconds=max(time.monotonic() - started, 1e-9),
             monitor=monitor.summary(),
-            memory_errors=encoder.memory_errors - errors_before,
-            peak_memory_bytes=encoder.peak_memory_bytes(),
+            work=encoder.work.since(work_before),
+            memory_events=memory_events(),
+            peak_memory_bytes=encoder.backend.peak_memory_bytes(),
         )
 
     try:
@@ -147,13 +172,13 @@ def fill_range(
         with suppress(psycopg2.Error):
             conn.rollback()
             status: RangeStatus = "failed" if isinstance(error, Exception) else "aborted"
-            record_range(conn, range_id, status, outcome(), encoder, f"{type(error).__name__}: {error}")
+            record_range(conn, range_id, status, outcome(), stream, f"{type(error).__name__}: {error}")
         if isinstance(error, psycopg2.InterfaceError) and isinstance(error.__context__, psycopg2.Error):
             # The connection died inside `with conn`, whose rollback then raised over the error that says why.
             raise error.__context__ from None
         raise
     done = outcome()
-    record_range(conn, range_id, "done", done, encoder)
+    record_range(conn, range_id, "done", done, stream)
     return done
 
 
@@ -168,7 +193,7 @@ def record_range(
     range_id: int,
     status: RangeStatus,
     outcome: RangeReport,
-    encoder: Encoder,
+    stream: EmbeddingStream,
     error: str | None = None,
 ) -> None:
     """Finish a range's record with what it came to, and commit."""
@@ -192,6 +217,20 @@ def record_range(
             peak_memory_bytes=outcome.peak_memory_bytes,
             gpu_util_mean=monitor.gpu_util_percent_mean,
             gpu_util_peak=monitor.gpu_util_percent_peak,
-            memory_errors=outcome.memory_errors,
-            batch_tokens=encoder.budget.tokens,
+            memory_errors=len(outcome.memory_events),
+            batch_tokens=stream.encoder.budget.tokens,
+            details=range_details(stream, outcome),
         )
+
+
+def range_details(stream: EmbeddingStream, outcome: RangeReport) -> dict[str, object]:
+    """How the vectors of a range were computed, beyond its numbers."""
+    backend, work = stream.encoder.backend, outcome.work
+    return {
+        "backend": backend.name,
+        "padded": backend.packing.padded,
+        "forwards": work.forwards,
+        "padded_tokens": work.padded_tokens,
+        "memory_events": [asdict(event) for event in outcome.memory_events],
+        "precision": None if stream.precision is None else stream.precision.as_dict(),
+    }

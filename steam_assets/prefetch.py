@@ -1,69 +1,97 @@
-"""Run an iterator in a thread of its own, a bounded queue ahead: this is how reading, encoding and writing overlap."""
+"""Run an iterator in a thread of its own, a bounded way ahead: this is how reading, encoding and writing overlap."""
 
-import queue
 import threading
-from collections.abc import Generator, Iterable
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 POLL_S = 0.1
 
 
-class _Raised:
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+class Prefetch(Iterator[T], Generic[T]):
+    """What ``source`` yields, made ahead by a thread that rests while items of ``capacity`` weight are waiting.
 
-
-_DONE = object()
-
-
-def prefetch(source: Iterable[T], depth: int, name: str) -> Generator[T]:
-    """Yield what ``source`` yields, at most ``depth`` items ahead of the caller.
-
-    An error in ``source`` is raised here, as itself, after the items before it. Closing this iterator, or dropping out
-    of the loop over it, stops the thread at its next item and closes ``source`` there, in the thread that ran it.
+    Nothing is taken from it before the first item is asked for; one item may wait whatever it weighs. An error in
+    ``source`` is raised here, as itself, after the items before it. ``close`` stops the thread at its next item and
+    closes ``source`` there, in the thread that ran it.
     """
-    handover: queue.Queue[object] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
 
-    def put(item: object) -> bool:
-        while not stop.is_set():
-            try:
-                handover.put(item, timeout=POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
+    def __init__(self, source: Iterable[T], capacity: float, name: str, weigh: Callable[[T], float]) -> None:
+        self._source = source
+        self._capacity = capacity
+        self._weigh = weigh
+        self._waiting: deque[T] = deque()
+        self._weight = 0.0
+        self._error: BaseException | None = None
+        self._ended = self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._started = False
 
-    def run() -> None:
-        iterator = iter(source)
+    def __next__(self) -> T:
+        with self._changed:
+            if not (self._started or self._closed):
+                self._started = True
+                self._thread.start()
+            while not self._waiting:
+                if self._error is not None:
+                    error, self._error, self._ended = self._error, None, True
+                    raise error
+                if self._ended or self._closed:
+                    raise StopIteration
+                # A timeout, so that a signal's exception is raised in this thread while it waits for a long batch.
+                self._changed.wait(POLL_S)
+            item = self._waiting.popleft()
+            self._weight -= self._weigh(item)
+            self._changed.notify_all()
+        return item
+
+    def is_ready(self) -> bool:
+        """Whether the next item is there already; the end, or an error, is no item."""
+        with self._changed:
+            return bool(self._waiting)
+
+    def stop(self) -> None:
+        """Make no further item; what was made and not taken is dropped, and who waits for one finds the end."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop, and wait until ``source`` is closed."""
+        self.stop()
+        if self._started:
+            self._thread.join()
+
+    def _run(self) -> None:
+        iterator = iter(self._source)
+        error: BaseException | None = None
         try:
             for item in iterator:
-                if not put(item):
-                    return
-            put(_DONE)
-        except BaseException as error:  # noqa: BLE001  (raised again in the thread that asked)
-            put(_Raised(error))
+                if not self._hand_over(item):
+                    break
+        except BaseException as raised:  # noqa: BLE001  (raised again in the thread that asked)
+            error = raised
         finally:
             close = getattr(iterator, "close", None)
             if close is not None:
                 close()
+        with self._changed:
+            self._error, self._ended = error, error is None
+            self._changed.notify_all()
 
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    thread.start()
-    try:
-        while True:
-            # A timeout, so that a signal's exception is raised in this thread while it waits for a long batch.
-            try:
-                item = handover.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
-            if item is _DONE:
-                return
-            if isinstance(item, _Raised):
-                raise item.error
-            yield item  # type: ignore[misc]
-    finally:
-        stop.set()
-        thread.join()
+    def _hand_over(self, item: T) -> bool:
+        """Put an item where it is taken from; False when nobody will take it any more."""
+        weight = self._weigh(item)
+        with self._changed:
+            while self._waiting and self._weight + weight > self._capacity and not self._closed:
+                self._changed.wait(POLL_S)
+            if self._closed:
+                return False
+            self._waiting.append(item)
+            self._weight += weight
+            self._changed.notify_all()
+        return True

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
-from steam_assets.encoder.preparation import find_preparation
-from steam_assets.encoder.transformer import Encoder
+from steam_assets.encoder.preparation import find_recorded
 from steam_assets.errors import SteamAssetsError
 from steam_assets.store.runs import column_runs
 from steam_assets.store.search import Hit, count_left_out, nearest
@@ -34,7 +34,8 @@ def search(conn: connection, column: TextColumn, text: str, k: int, load: Callab
         raise SteamAssetsError(
             f"{column} serves no run yet. Run `steam-assets init`, then `steam-assets embed {column}`."
         )
-    prepared = find_preparation(column.preparation).prepare(text)
+    # As the run's texts were, which may be another way than the column's is by now.
+    prepared = find_recorded((serving.recipe or {}).get("preparation")).prepare(text)
     if not prepared.strip():
         raise SteamAssetsError("The search text is blank; expected some words.")
     query = load(model_of(serving, column)).encode([prepared])[0]

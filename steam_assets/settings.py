@@ -38,6 +38,14 @@ def setting(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def flag_setting(name: str) -> bool:
+    """A variable that is on or off; not set is off."""
+    value = (setting(name) or "0").lower()
+    if value not in ("0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise SteamAssetsError(f"{name} is {value!r}; expected 0 or 1.")
+    return value in ("1", "true", "yes", "on")
+
+
 def integer_setting(name: str) -> int | None:
     """A variable that holds a positive whole number."""
     value = setting(name)

@@ -8,9 +8,9 @@ import numpy as np
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import DEFAULT_MODEL, Model, find_model
 from steam_assets.encoder.preparation import find_preparation
-from steam_assets.encoder.transformer import Encoder
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import setting
 from steam_assets.store.adopt import ADOPTION_SAMPLE, adopt_vectors, count_adoptable, sample_vectors
@@ -24,6 +24,10 @@ ADOPTION_COSINE = 0.999
 
 class ModelUnavailable(SteamAssetsError):
     """The model that a run was made with cannot be found here, or is another one by now."""
+
+
+class PreparationChanged(SteamAssetsError):
+    """A column's texts are prepared in another way than its run says."""
 
 
 class ModelMismatch(SteamAssetsError):
@@ -118,6 +122,19 @@ def check_environment_agrees(run: EmbeddingRun, column: TextColumn) -> None:
         )
 
 
+def model_to_fill(run: EmbeddingRun, column: TextColumn) -> Model:
+    """The model of a column's target run, for vectors of the column's own preparation; raises PreparationChanged."""
+    recorded, present = (run.recipe or {}).get("preparation"), str(find_preparation(column.preparation))
+    if recorded != present:
+        name = str(recorded).partition("@")[0]
+        raise PreparationChanged(
+            f"{column} is filled by run {run.run_id}, whose texts were prepared by {recorded}; columns.py says "
+            f"{present}. `steam-assets embed {column} --model {run.model_name}` encodes every row again; with "
+            f'TextColumn(preparation="{name}") the vectors that are there stay.'
+        )
+    return model_of(run, column)
+
+
 def model_of(run: EmbeddingRun, column: TextColumn) -> Model:
     """The model a run's vectors were made with, found by its name, or where ``STEAM_ASSETS_MODEL`` points.
 
@@ -134,7 +151,7 @@ def model_of(run: EmbeddingRun, column: TextColumn) -> Model:
         except SteamAssetsError as error:
             refusals.append(str(error))
             continue
-        found = model.recipe(preparation)
+        found = model.recipe(preparation) | {"preparation": recipe.get("preparation")}
         if model.name == run.model_name and found == recipe:
             return model
         differing = [key for key in sorted({*found, *recipe}) if found.get(key) != recipe.get(key)]
@@ -170,7 +187,7 @@ def adopt(
     texts, stored = sample_vectors(conn, column, sample)
     conn.rollback()  # Encoding takes a while; no transaction waits for it.
     prepare = find_preparation(column.preparation).prepare
-    encoded = load(model_of(run, column)).encode([prepare(text) for text in texts])
+    encoded = load(model_to_fill(run, column)).encode([prepare(text) for text in texts])
     cosines = np.sum(encoded * stored, axis=1) / np.maximum(np.linalg.norm(stored, axis=1), 1e-12)
     lowest = float(cosines.min())
     if lowest < ADOPTION_COSINE:

@@ -7,13 +7,15 @@ import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn
+from steam_assets.encoder.encoder import Encoder
+from steam_assets.encoder.loading import build_encoder
 from steam_assets.encoder.models import Model
-from steam_assets.encoder.transformer import Encoder, load_encoder
 from steam_assets.initialise import initialise
 from steam_assets.store.adopt import adopt_vectors, count_adoptable, sample_vectors
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.states import range_state
 from steam_assets.targets import ADOPTION_COSINE, adopt, target_run
+from steam_assets_tests.models import CPU
 from steam_assets_tests.rows import add_rows, embed, execute, fetch, state_of, target_of
 
 
@@ -32,7 +34,7 @@ def predecessor(
 
 def load(model: Model) -> Encoder:
     """The model on the CPU."""
-    return load_encoder(model, device="cpu")
+    return build_encoder(model, CPU)
 
 
 def test_vectors_that_are_the_models_own_are_adopted(predecessor: connection, bge_shaped: Model) -> None:

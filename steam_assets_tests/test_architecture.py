@@ -14,7 +14,18 @@ PACKAGE = Path(steam_assets.__file__).parent
 HEAVY = {"torch", "sentence_transformers", "transformers", "pynvml"}
 SHARED = ("columns.py", "id_range.py", "embeddings.py", "errors.py", "prefetch.py", "progress.py")
 """Values that every room may import: the standard library, numpy, and each other."""
-DAGSTER_FREE = ("pipeline.py", "targets.py", "search.py", "estimate.py", "initialise.py", "settings.py", "terminal.py")
+DAGSTER_FREE = (
+    "pipeline.py",
+    "gate.py",
+    "gate_sample.py",
+    "stages.py",
+    "targets.py",
+    "search.py",
+    "estimate.py",
+    "initialise.py",
+    "settings.py",
+    "terminal.py",
+)
 
 
 def imported(path: Path, at_load: bool = False) -> Iterator[str]:

@@ -11,67 +11,75 @@ from numpy.typing import NDArray
 from steam_assets.encoder.batching import (
     FORGET_AFTER_PACKS,
     GROW_AFTER_PACKS,
+    PADDED,
+    UNPADDED,
+    Packing,
     TokenBudget,
     longest_first,
-    pack_size,
-    padded_tokens,
 )
 
 lengths = st.lists(st.integers(min_value=1, max_value=9000), min_size=1, max_size=300).map(
     lambda found: np.array(found, dtype=np.int64)
 )
 budgets = st.integers(min_value=1, max_value=20_000)
-pad_shares = st.sampled_from([None, 0.05, 0.5])
+UNCAPPED = Packing(padded=True)
+packings = st.sampled_from([UNPADDED, PADDED, UNCAPPED, Packing(padded=True, pad_share=0.5)])
 
 
-def packed(found: NDArray[np.int64], budget: int, pad_share: float | None) -> list[NDArray[np.intp]]:
+def packed(found: NDArray[np.int64], budget: int, packing: Packing) -> list[NDArray[np.intp]]:
     """All packs, as the encoder takes them."""
     order = longest_first(found)
-    packs, start = [], 0
-    while start < len(order):
-        size = pack_size(found[order], start, budget, pad_share)
-        packs.append(order[start : start + size])
-        start += size
+    packs = []
+    while len(order):
+        size = packing.size(found[order], budget)
+        packs.append(order[:size])
+        order = order[size:]
     return packs
 
 
-@given(lengths, budgets, pad_shares)
-def test_every_text_is_in_exactly_one_pack(found: NDArray[np.int64], budget: int, pad_share: float | None) -> None:
+@given(lengths, budgets, packings)
+def test_every_text_is_in_exactly_one_pack(found: NDArray[np.int64], budget: int, packing: Packing) -> None:
     """Nothing is dropped and nothing is encoded twice."""
-    rows = np.concatenate(packed(found, budget, pad_share))
+    rows = np.concatenate(packed(found, budget, packing))
     assert sorted(rows) == list(range(len(found)))
 
 
-@given(lengths, budgets, pad_shares)
+@given(lengths, budgets, packings)
 def test_a_pack_stays_within_the_budget_unless_it_is_one_text(
-    found: NDArray[np.int64], budget: int, pad_share: float | None
+    found: NDArray[np.int64], budget: int, packing: Packing
 ) -> None:
     """A text above the budget runs alone."""
-    for pack in packed(found, budget, pad_share):
-        assert padded_tokens(len(pack), int(found[pack].max())) <= budget or len(pack) == 1
+    for pack in packed(found, budget, packing):
+        assert packing.cost(found[pack]) <= budget or len(pack) == 1
 
 
-@given(lengths, budgets, pad_shares)
-def test_the_longest_texts_come_first(found: NDArray[np.int64], budget: int, pad_share: float | None) -> None:
+@given(lengths, budgets, packings)
+def test_the_longest_texts_come_first(found: NDArray[np.int64], budget: int, packing: Packing) -> None:
     """If the first pack fits in memory, so does every later one."""
-    assert [int(n) for pack in packed(found, budget, pad_share) for n in found[pack]] == sorted(found, reverse=True)
+    assert [int(n) for pack in packed(found, budget, packing) for n in found[pack]] == sorted(found, reverse=True)
 
 
 @given(lengths, budgets)
 def test_a_pack_takes_as_many_texts_as_the_budget_allows(found: NDArray[np.int64], budget: int) -> None:
-    """Without a cap on padding, one more text would not fit."""
-    packs = packed(found, budget, None)
-    for pack, following in pairwise(packs):
-        assert padded_tokens(len(pack) + 1, int(found[pack].max())) > budget
-        assert len(following)
+    """Without a cap on padding, or without any, one more text would not fit."""
+    for packing in (UNPADDED, UNCAPPED):
+        for pack, following in pairwise(packed(found, budget, packing)):
+            assert packing.cost(found[np.append(pack, following[0])]) > budget
 
 
 @given(lengths, budgets)
 def test_a_capped_pack_is_mostly_text(found: NDArray[np.int64], budget: int) -> None:
     """At most 5 % of it is padding, except in packs that are small anyway."""
-    for pack in packed(found, budget, 0.05):
-        cost = padded_tokens(len(pack), int(found[pack].max()))
-        assert found[pack].sum() >= 0.95 * cost or cost <= budget / 8
+    for pack in packed(found, budget, PADDED):
+        cost = PADDED.cost(found[pack])
+        assert found[pack].sum() >= 0.95 * cost or cost <= budget / 16
+
+
+def test_without_padding_only_the_texts_cost() -> None:
+    """A rectangle around [9, 4, 1] has 27 tokens, the texts have 14."""
+    found = np.array([9, 4, 1], dtype=np.int64)
+    assert (PADDED.cost(found), UNPADDED.cost(found)) == (27, 14)
+    assert [UNPADDED.size(found, budget) for budget in (8, 9, 13, 14)] == [1, 1, 2, 3]
 
 
 def test_equal_lengths_keep_their_order() -> None:
@@ -84,10 +92,10 @@ def test_retries_of_a_pack_end_whatever_fails(longest: int, rows: int) -> None:
     """Each failure cuts the pack, so a device that holds nothing is known after a few tries."""
     budget = TokenBudget(longest * rows)
     found = np.full(rows, longest, dtype=np.int64)
-    sizes = [pack_size(found, 0, budget.tokens)]
+    sizes = [UNCAPPED.size(found, budget.tokens)]
     while sizes[-1] > 1:
-        budget.shrink(padded_tokens(sizes[-1], longest))
-        sizes.append(pack_size(found, 0, budget.tokens))
+        budget.shrink(UNCAPPED.cost(found[: sizes[-1]]))
+        sizes.append(UNCAPPED.size(found, budget.tokens))
     assert all(later < earlier for earlier, later in pairwise(sizes))
     assert len(sizes) <= 10  # 64 * 0.6^9 < 1
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from psycopg2 import sql
 
+from steam_assets.columns import COLUMNS
 from steam_assets.encoder.models import Model
+from steam_assets.encoder.preparation import find_preparation
 from steam_assets.sample import write_sample
 from steam_assets.store.database import connect, find_database
+from steam_assets.store.states import names
 from steam_assets_tests.dagster_home import Ended
 
 LOWEST_COSINE = 0.99999
-COLUMNS = (
-    ("applications", "combined_text", "description_embedding"),
-    ("reviews", "review_text", "review_embedding"),
-)
+VECTORS = sql.SQL("SELECT t.{text}, t.{vector}::text FROM {table} AS t WHERE t.{vector} IS NOT NULL")
 
 
 def test_a_model_of_bge_m3s_shape_goes_all_the_way(
@@ -39,9 +40,10 @@ def test_a_model_of_bge_m3s_shape_goes_all_the_way(
     statuses = json.loads(steam_assets("status", "--json").out)
     assert [(status["dimension"], status["coverage_percent"]) for status in statuses] == [(1024, 100.0)] * 2
     with closing(connect(find_database())) as conn, conn.cursor() as cursor:
-        for table, text, vector in COLUMNS:
-            cursor.execute(f"SELECT {text}, {vector}::text FROM {table} WHERE {vector} IS NOT NULL")  # noqa: S608
-            agree_with_encode(bge_shaped, cursor.fetchall())
+        for column in COLUMNS:
+            cursor.execute(VECTORS.format(**names(column)))
+            prepare = find_preparation(column.preparation).prepare
+            agree_with_encode(bge_shaped, [(prepare(text), vector) for text, vector in cursor.fetchall()])
     (found,) = json.loads(steam_assets("search", "a farm", "--in", "applications", "--k", "3", "--json").out)
     assert len(found["hits"]) == 3
 

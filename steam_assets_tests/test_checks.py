@@ -209,9 +209,9 @@ def test_one_failed_row_of_a_thousand_turns_coverage_red_and_stops_nothing(
         """
         INSERT INTO reviews (recommendationid, appid) SELECT '~' || n, 10 FROM generate_series(1000, 2000) AS n;
         INSERT INTO embedding_failures (table_name, vector_column, run_id, id, source_md5, kind, reason)
-        SELECT 'reviews', 'review_embedding', 1, '9', md5(review_text)::uuid, 'failed', 'a test'
-        FROM reviews
-        WHERE recommendationid = '9'
+        SELECT 'reviews', vector_column, target_run_id, '9', md5(review_text)::uuid, 'failed', 'a test'
+        FROM reviews, embedding_columns
+        WHERE recommendationid = '9' AND vector_column = 'review_embedding'
         """,
     )
     last = registered_ranges(instance, REVIEWS)[-1].key

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection
 
 from steam_assets.columns import REVIEWS
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
-from steam_assets.encoder.transformer import Encoder
 from steam_assets.estimate import estimate, token_histogram
 from steam_assets.id_range import EVERYTHING
 from steam_assets.pipeline import open_stream
@@ -26,8 +26,8 @@ def test_the_estimate_counts_exactly_the_rows_and_tokens_that_embed_then_takes(
     execute(conn, "INSERT INTO applications (appid, name) VALUES (1, 'Lantern Valley')")
     execute(
         conn,
-        "INSERT INTO reviews (recommendationid, appid, review_text) SELECT n, 1, repeat('farm ', n * n % 400) "
-        "FROM generate_series(0, 39) AS n",
+        "INSERT INTO reviews (recommendationid, appid, review_text) "
+        "SELECT n, 1, CASE WHEN n % 20 > 0 THEN repeat('farm ', n * n % 400) || n END FROM generate_series(0, 39) AS n",
     )
     with conn:
         choose_first_model(conn, REVIEWS, minilm)

@@ -13,7 +13,7 @@ from steam_assets.defs.assets import vector_key
 from steam_assets.defs.io_managers import VectorColumnIOManager
 from steam_assets.defs.partitions import registered_ranges
 from steam_assets.defs.resources import DatabaseResource, GpuResource
-from steam_assets.encoder.transformer import Encoder
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.progress import Progress, watching
 from steam_assets_tests.dagster_home import contents, embedded_rows, materialize
 from steam_assets_tests.rows import execute, fetch
@@ -61,7 +61,7 @@ def test_one_materialized_range_has_its_vectors_and_what_an_operator_asks(
     assert set(metadata) >= OPERATORS_QUESTIONS
     assert metadata["rows"].value == 3
     assert metadata["model"].value == "sentence-transformers/all-MiniLM-L6-v2"
-    assert metadata["device"].value == minilm_encoder.device_name
+    assert metadata["device"].value == minilm_encoder.backend.device_name
     sample = metadata["sample"]
     assert isinstance(sample, dg.TableMetadataValue)
     assert [record.data["id"] for record in sample.records] == ["10", "20", "30"]

@@ -1,7 +1,10 @@
 """The pipeline from a table through the model and back, and its record of every attempt."""
 
 import threading
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import psycopg2
@@ -9,11 +12,16 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
+from steam_assets import gate, stages
 from steam_assets.columns import REVIEWS, TextColumn
 from steam_assets.encoder import preparation
+from steam_assets.encoder.backend import Pack, Vectors
+from steam_assets.encoder.encoder import Encoder
+from steam_assets.encoder.loading import build_encoder
+from steam_assets.encoder.models import Model
 from steam_assets.encoder.monitor import SystemMonitor
+from steam_assets.encoder.precision import PrecisionRefused
 from steam_assets.encoder.preparation import Preparation
-from steam_assets.encoder.transformer import Encoder
 from steam_assets.errors import SteamAssetsError
 from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.pipeline import EmbeddingStream, RangeReport, fill_range, open_stream
@@ -22,6 +30,7 @@ from steam_assets.store import write
 from steam_assets.store.runs import mark_lost, run_lock
 from steam_assets.store.states import range_state
 from steam_assets_tests.databases import wait_until
+from steam_assets_tests.models import CPU
 from steam_assets_tests.rows import PAGE_OF_REVIEWS, Connect, add_reviews, execute, fetch
 
 
@@ -66,10 +75,66 @@ def test_a_range_is_filled_and_recorded_with_what_it_took(
     )
     numbers = ("rows_per_s", "tokens_per_s", "peak_memory_bytes", "batch_tokens")
     assert all(isinstance(number, int | float) and number > 0 for number in last_record(conn, *numbers))
-    assert last_record(conn, "device", "dtype") == (minilm_encoder.device_name, "fp32")
+    assert last_record(conn, "device", "dtype") == (minilm_encoder.backend.device_name, "fp32")
+    ((details,),) = fetch(conn, "SELECT details FROM embedding_run_ranges ORDER BY range_id DESC LIMIT 1")
+    assert details == {
+        "backend": "torch",
+        "padded": False,
+        "forwards": report.work.forwards,
+        "padded_tokens": report.counts.tokens,
+        "memory_events": [],
+        "precision": None,
+    }
     state = range_state(conn, reviews, stream.run.run_id, stream.run.dimension)
     assert (state.embedded, state.blank, state.coverage) == (49, 1, 1.0)
     assert all(found.rows == 0 for found in state.offences.values())
+
+
+def test_memory_errors_reach_the_monitor_the_report_and_the_record(
+    conn: connection, connect: Connect, minilm: Model, reviews: TextColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With their numbers: what failed, and what the budget became."""
+    encoder = build_encoder(minilm, replace(CPU, batch_tokens=100))
+    start = encoder.backend.start
+
+    def small(pack: Pack) -> Callable[[], Vectors]:
+        if len(pack.ids) > 20:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return start(pack)
+
+    monkeypatch.setattr(encoder.backend, "start", small)
+    stream = open_stream(reviews, [EVERYTHING], lambda model: encoder, connect)
+    lines: list[str] = []
+    report = fill_range(conn, stream, EVERYTHING, SystemMonitor("cpu", lines.append), "dagster-run", lines.append)
+
+    assert report.counts.written == 48
+    (event, *_) = report.memory_events
+    assert event.failed > 20
+    assert event.budget == int(0.6 * event.failed)
+    assert any(line.startswith(f"EVENT - out of memory with {event.failed} tokens in") for line in lines)
+    assert last_record(conn, "memory_errors", "batch_tokens") == (len(report.memory_events), encoder.budget.tokens)
+    ((kept,),) = fetch(conn, "SELECT details -> 'memory_events' FROM embedding_run_ranges")
+    assert kept == [asdict(event) for event in report.memory_events]
+
+
+def test_vectors_too_far_from_fp32_are_never_written(
+    conn: connection,
+    connect: Connect,
+    minilm: Model,
+    reviews: TextColumn,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The gate stands before the first row; what it found is told with the next command."""
+    monkeypatch.setenv("STEAM_ASSETS_HOME", str(tmp_path))
+    encoder = build_encoder(minilm, replace(CPU, dtype="bf16"))
+    start = encoder.backend.start
+    monkeypatch.setattr(gate, "CPU_TOKENS", 3000)
+    spoil = np.random.default_rng(0).normal(0, 0.05, 384).astype(np.float32)
+    monkeypatch.setattr(encoder.backend, "start", lambda pack: lambda: start(pack)() + spoil)
+    with pytest.raises(PrecisionRefused, match=r"bf16 .+ is not near enough to fp32.+--dtype fp32"):
+        open_stream(reviews, [EVERYTHING], lambda model: encoder, connect)
+    assert embedded(conn) == 0
 
 
 def test_what_is_written_is_what_the_model_gives_for_each_text(
@@ -160,9 +225,11 @@ def test_a_reader_that_loses_its_connection_fails_the_range_with_that_error(
 
 
 def write_slowly(conn: connection, stream: EmbeddingStream) -> None:
-    """Fill the range with a commit for each batch."""
+    """Fill the range with a commit for each batch, every stage only a step ahead."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "CHUNK_ROWS", 1)
+        for bound in ("PAGE_BYTES_AHEAD", "WINDOW_TOKENS_AHEAD", "BATCH_BYTES_AHEAD", "WINDOW_ROWS"):
+            patch.setattr(stages, bound, 1)
         fill(conn, stream)
 
 

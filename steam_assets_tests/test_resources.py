@@ -6,9 +6,9 @@ import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.defs.resources import DatabaseResource, GpuResource
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.monitor import SystemMonitor
-from steam_assets.encoder.transformer import Encoder
 
 
 def test_the_database_resource_opens_what_the_environment_names(

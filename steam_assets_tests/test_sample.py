@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from psycopg2.extensions import connection
 
-from steam_assets.encoder.transformer import Encoder
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.sample import SampleApplication, applications, catalogue, reviews, write_sample
 from steam_assets.sample.themes import themes
 from steam_assets.store.files import find_files

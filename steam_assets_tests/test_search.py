@@ -4,8 +4,8 @@ import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import REVIEWS, TextColumn
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
-from steam_assets.encoder.transformer import Encoder
 from steam_assets.errors import SteamAssetsError
 from steam_assets.search import search
 from steam_assets.store.runs import set_serving

@@ -1,23 +1,29 @@
 """Which model fills a column, and when searches follow."""
 
+from dataclasses import replace
+
 import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn
+from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
 from steam_assets.errors import SteamAssetsError
 from steam_assets.initialise import initialise
+from steam_assets.search import search
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.runs import column_runs, get_run
 from steam_assets.store.schema import DimensionMismatch
 from steam_assets.targets import (
     ModelMismatch,
     ModelUnavailable,
+    PreparationChanged,
     change_model,
     check_environment_agrees,
     choose_first_model,
     follow_target,
     model_of,
+    model_to_fill,
     run_of_model,
     target_run,
 )
@@ -48,12 +54,14 @@ def test_init_on_an_empty_database_chooses_one_model_for_all_columns(
     conn.commit()
     run = target_run(conn, APPLICATIONS)
     assert (run.model_name, run.dimension, run.recipe is None) == (minilm.name, 384, False)
-    assert runs_of(conn, APPLICATIONS) == runs_of(conn, REVIEWS) == (run.run_id, run.run_id)
+    assert runs_of(conn, APPLICATIONS) == (run.run_id, run.run_id)
+    recipes = [(target_run(conn, column).recipe or {}).get("preparation") for column in BOTH]
+    assert recipes == ["steam_html@1", "plain@1"]
 
     monkeypatch.delenv("STEAM_ASSETS_MODEL")
     again = initialise(conn, BOTH)
     assert (again.model_name, again.plan.statements) == (minilm.name, ())
-    assert fetch(conn, "SELECT count(*) FROM embedding_runs") == [(1,)]
+    assert fetch(conn, "SELECT count(*) FROM embedding_runs") == [(2,)]
     conn.close()
 
 
@@ -101,11 +109,30 @@ def test_a_model_of_another_dimension_goes_to_another_column(
 
 
 def test_the_same_model_and_recipe_are_the_same_run(conn: connection, minilm: Model) -> None:
-    """Two columns share it; changing to the model that is there changes nothing."""
+    """Two columns share it when they prepare their texts alike; changing to the model that is there changes nothing."""
     with conn:
         first = choose_first_model(conn, REVIEWS, minilm)
-        assert run_of_model(conn, APPLICATIONS, minilm) == first.run_id
+        assert run_of_model(conn, replace(APPLICATIONS, preparation="plain"), minilm) == first.run_id
+        assert run_of_model(conn, APPLICATIONS, minilm) != first.run_id
         assert change_model(conn, REVIEWS, minilm) == first
+
+
+def test_a_column_prepared_in_another_way_is_not_filled_before_someone_says_so(
+    conn: connection, minilm: Model, minilm_encoder: Encoder
+) -> None:
+    """Vectors of two preparations must not meet in one run; the way out is in the message, and searches go on."""
+    with conn:
+        run = choose_first_model(conn, REVIEWS, minilm)
+    prepared = replace(REVIEWS, preparation="steam_html")
+    with pytest.raises(PreparationChanged, match=r"prepared by plain@1; columns\.py says steam_html@1\. .+ --model"):
+        model_to_fill(run, prepared)
+    assert model_to_fill(run, REVIEWS) == model_of(run, prepared) == minilm
+    assert search(conn, prepared, "a farm", 3, lambda model: minilm_encoder).run_id == run.run_id
+
+    with conn:
+        changed = change_model(conn, prepared, minilm)
+    assert changed.run_id != run.run_id
+    assert model_to_fill(changed, prepared) == minilm
 
 
 def test_searches_follow_the_target_only_when_nothing_is_pending(conn: connection, notes: TextColumn) -> None:

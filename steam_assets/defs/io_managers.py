@@ -66,7 +66,9 @@ def range_metadata(
         "changed_meanwhile": counts.changed,
         "gone_meanwhile": counts.gone,
         "cleared_blank": counts.cleared,
-        "memory_errors": done.memory_errors,
+        "memory_errors": len(done.memory_events),
+        "forwards": done.work.forwards,
+        "padding_percent": round(100 * done.work.padding_share, 2),
         "batch_tokens": encoder.budget.tokens,
         "peak_memory_gib": None if done.peak_memory_bytes is None else round(done.peak_memory_bytes / GIB, 3),
         "cpu_percent_mean": monitor.cpu_percent_mean,
@@ -77,9 +79,18 @@ def range_metadata(
     }
     words = {
         "model": stream.run.model_name,
-        "device": encoder.device_name,
-        "dtype": encoder.dtype,
+        "device": encoder.backend.device_name,
+        "dtype": encoder.backend.dtype,
+        "backend": encoder.backend.name,
     }
+    if stream.precision is not None:
+        numbers |= {
+            "cosine_mean_to_fp32": stream.precision.cosine_mean,
+            "cosine_min_to_fp32": stream.precision.cosine_min,
+            "recall_at_10_to_fp32": stream.precision.recall_at_10,
+        }
+    if done.memory_events:
+        words["memory_events"] = "\n".join(map(str, done.memory_events))
     return {
         **{name: dg.MetadataValue.float(float(value)) for name, value in numbers.items() if value is not None},
         **{name: dg.MetadataValue.text(value) for name, value in words.items()},

@@ -5,9 +5,11 @@ from collections.abc import Callable
 import dagster as dg
 from psycopg2.extensions import connection
 
+from steam_assets.encoder.encoder import Encoder
+from steam_assets.encoder.loading import EncoderSettings, load_encoder
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.monitor import SystemMonitor
-from steam_assets.encoder.transformer import Encoder, load_encoder
+from steam_assets.settings import flag_setting, integer_setting, setting
 from steam_assets.store.database import connect, find_database
 
 
@@ -20,17 +22,47 @@ class DatabaseResource(dg.ConfigurableResource[connection]):
 
 
 class GpuResource(dg.ConfigurableResource[Encoder]):
-    """The adaptive encoder and the system monitor, on the device these settings name."""
+    """The adaptive encoder and the system monitor, on the device these settings name; EncoderSettings explains them."""
 
     device: str = "auto"
     dtype: str = "auto"
     batch_tokens: int | None = None
+    backend: str = "torch"
+    compiled: bool = False
+    endpoint: str | None = None
     stats_every_s: float = 30.0
+
+    @classmethod
+    def from_environment(
+        cls,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_tokens: int | None = None,
+        backend: str | None = None,
+        compiled: bool | None = None,
+        endpoint: str | None = None,
+    ) -> "GpuResource":
+        """What is given, else what the environment says, else the defaults."""
+        return cls(
+            device=device or setting("STEAM_ASSETS_DEVICE") or "auto",
+            dtype=dtype or setting("STEAM_ASSETS_DTYPE") or "auto",
+            batch_tokens=batch_tokens or integer_setting("STEAM_ASSETS_BATCH_TOKENS"),
+            backend=backend or setting("STEAM_ASSETS_BACKEND") or "torch",
+            compiled=flag_setting("STEAM_ASSETS_COMPILE") if compiled is None else compiled,
+            endpoint=endpoint or setting("STEAM_ASSETS_ENDPOINT"),
+        )
+
+    @property
+    def settings(self) -> EncoderSettings:
+        """The encoder's part of these settings."""
+        return EncoderSettings(
+            self.device, self.dtype, self.batch_tokens, self.backend, self.compiled, self.endpoint or None
+        )
 
     def encoder(self, model: Model) -> Encoder:
         """The encoder of a model, loaded once per process."""
-        return load_encoder(model, self.device, self.dtype, self.batch_tokens)
+        return load_encoder(model, self.settings)
 
     def monitor(self, encoder: Encoder, log: Callable[[str], None]) -> SystemMonitor:
         """A monitor of the machine and of the device the encoder runs on."""
-        return SystemMonitor(encoder.device, log, stats_every_s=self.stats_every_s)
+        return SystemMonitor(encoder.backend.device, log, stats_every_s=self.stats_every_s)

@@ -82,18 +82,16 @@ def find_device(requested: str) -> str:
 
 
 def find_dtype(requested: str, device: str) -> str:
-    """The precision for "auto", "fp32", "bf16" or "fp16": auto is 16 bit on CUDA, fp32 on the CPU."""
+    """The precision for "auto", "fp32", "bf16" or "fp16": auto is fp16 on CUDA, fp32 on the CPU."""
     if requested in DTYPES:
         return requested
     if requested != "auto":
         raise DeviceUnavailable(
             f"{requested!r} is no precision; expected auto, {', '.join(DTYPES)}. Correct STEAM_ASSETS_DTYPE or --dtype."
         )
-    if device == "cpu":
-        return "fp32"
-    import torch
-
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    # fp16 is as fast as bf16 on tensor cores and has three more bits: it kept 99.9 % of the nearest neighbours of real
+    # reviews where bf16 kept 99.1 % and was refused (MiniLM, gate.py). An overflow would be no finite vector, and told.
+    return "fp32" if device == "cpu" else "fp16"
 
 
 def torch_dtype(dtype: str) -> "torch.dtype":

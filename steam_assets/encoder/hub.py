@@ -41,6 +41,11 @@ def fetch(model: Model) -> Path:
     return directory
 
 
+def fetch_tokenizer(model: Model) -> Path:
+    """The directory with the configuration and tokenizer of a hub model, without weights; raises UnknownModel."""
+    return _snapshot(model.location, model.revision, "tokenizer.json")
+
+
 def _snapshot(name: str, revision: str | None, wanted: str) -> Path:
     """The repository's configuration and ``wanted`` files; the directory is named after the commit."""
     from huggingface_hub import errors
@@ -49,9 +54,9 @@ def _snapshot(name: str, revision: str | None, wanted: str) -> Path:
 
     # A commit never changes: what is cached needs no network.
     if revision is not None and COMMIT.fullmatch(revision):
-        cached = _cached(name, revision, wanted)
-        if cached is not None:
-            return cached
+        here = cached(name, revision, wanted)
+        if here is not None:
+            return here
     try:
         return _download(name, revision, wanted)
     except errors.RevisionNotFoundError:
@@ -64,18 +69,19 @@ def _snapshot(name: str, revision: str | None, wanted: str) -> Path:
             "run `hf auth login`."
         ) from None
     except unreachable as error:
-        cached = _cached(name, revision, wanted)
-        if cached is None:
+        here = cached(name, revision, wanted)
+        if here is None:
             raise UnknownModel(
                 f"{name!r} is not in the Hugging Face cache, and the hub cannot be asked ({type(error).__name__}). "
                 f"Expected a model that is there, a directory, or {DEMO_MODEL}, which is installed with this package. "
                 "On a machine with a network run `hf download` for it, and copy the cache here (HF_HOME)."
             ) from None
-        logger.info("The hub cannot be asked (%s): using the cached %s at %s.", type(error).__name__, name, cached.name)
-        return cached
+        logger.info("The hub cannot be asked (%s): using the cached %s at %s.", type(error).__name__, name, here.name)
+        return here
 
 
-def _cached(name: str, revision: str | None, wanted: str) -> Path | None:
+def cached(name: str, revision: str | None, wanted: str) -> Path | None:
+    """The cached snapshot with the ``wanted`` files, or None; the network is not asked."""
     from huggingface_hub import snapshot_download
 
     try:

@@ -127,6 +127,10 @@ class SystemMonitor:
         """The latest sample: "CPU: 12.3% | RAM: 45.6% | GPU: 98% | Mem: 71.2% | Temp: 66°C"."""
         return str(self._latest)
 
+    def note(self, event: str) -> None:
+        """Log something that happened, beside the latest sample."""
+        self._log(f"EVENT - {event} | {self._latest}")
+
     def summary(self) -> MonitorSummary:
         """What was seen so far; ``gpu_energy_wh`` is known when the monitor has ended."""
         seconds = (self._ended or time.monotonic()) - self._started

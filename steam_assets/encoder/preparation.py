@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from steam_assets.encoder.steam_html import steam_html
 from steam_assets.errors import SteamAssetsError
 
 
@@ -27,7 +28,22 @@ def plain(text: str) -> str:
     return text
 
 
-PREPARATIONS = {preparation.name: preparation for preparation in (Preparation("plain", 1, plain),)}
+PREPARATIONS = {
+    preparation.name: preparation
+    for preparation in (Preparation("plain", 1, plain), Preparation("steam_html", 1, steam_html))
+}
+
+
+def find_recorded(label: object) -> Preparation:
+    """The preparation that a recipe calls ``label``, like "plain@1"; raises UnknownPreparation when it is no more."""
+    for preparation in PREPARATIONS.values():
+        if str(preparation) == label:
+            return preparation
+    known = ", ".join(map(str, PREPARATIONS.values()))
+    raise UnknownPreparation(
+        f"Texts were prepared by {label!r}, which is not here; expected one of: {known}. "
+        "Embed the column again with `steam-assets embed COLUMN --model NAME`."
+    )
 
 
 def find_preparation(name: str) -> Preparation:

@@ -75,6 +75,15 @@ SAMPLE = sql.SQL("""
     LIMIT {rows}
 """)
 
+# In the order of a hash: as good as random, and the same rows each time.
+SAMPLE_TEXTS = sql.SQL("""
+    SELECT t.{text}
+    FROM {table} AS t
+    WHERE t.{text} IS NOT NULL
+    ORDER BY md5(t.{id}::text)
+    LIMIT {rows}
+""")
+
 # A vector on a text that has become blank is stale but is cleared by write.py, not encoded.
 TO_BE_READ = sql.SQL("NOT {blank_text} AND unembeddable.kind IS NULL")
 
@@ -159,6 +168,13 @@ def has_pending(conn: connection, column: TextColumn, run_id: int, id_range: IdR
         row = cur.fetchone()
     assert row is not None
     return bool(row[0])
+
+
+def sample_texts(conn: connection, column: TextColumn, rows: int) -> list[str]:
+    """Texts of any rows, embedded or not, blank ones among them."""
+    with conn.cursor() as cur:
+        cur.execute(SAMPLE_TEXTS.format(**names(column), rows=sql.Literal(rows)))
+        return [text for (text,) in cur.fetchall()]
 
 
 @dataclass(frozen=True)

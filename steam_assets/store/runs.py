@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
@@ -147,23 +147,27 @@ def start_range(
     library_versions: Mapping[str, str] | None = None,
 ) -> int:
     """Record that an attempt at a range has begun; the record's id. Does not commit."""
+    versions = None if library_versions is None else Json(dict(library_versions))
+    values = (column.qualified_table, column.vector, run_id, range_key, dagster_run_id, device, dtype, versions)
     with conn.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO public.embedding_run_ranges
-                (table_name, vector_column, run_id, range_key, dagster_run_id, device, dtype, library_versions,
-                 lock_key)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, hashtextextended(%s, 0))
-            RETURNING range_id
-            """,
-            (
-                *(column.qualified_table, column.vector, run_id, range_key, dagster_run_id, device, dtype),
-                None if library_versions is None else Json(dict(library_versions)),
-                _lock_name(dagster_run_id),
-            ),
-        )
+        try:
+            cursor.execute(START_RANGE, (*values, _lock_name(dagster_run_id)))
+        except errors.UndefinedColumn as error:
+            raise SteamAssetsError(
+                f"The tables of this database are of an earlier version: {error.diag.message_primary}. "
+                "Run `steam-assets init`, which adds what is missing."
+            ) from None
         (range_id,) = cursor.fetchone() or (0,)
     return int(range_id)
+
+
+START_RANGE = """
+    INSERT INTO public.embedding_run_ranges
+           (table_name, vector_column, run_id, range_key, dagster_run_id, device, dtype, library_versions,
+            details, lock_key)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, NULL, hashtextextended(%s, 0))
+    RETURNING range_id
+"""
 
 
 def finish_range(
@@ -171,12 +175,19 @@ def finish_range(
     range_id: int,
     status: RangeStatus,
     error: str | None = None,
+    details: Mapping[str, object] | None = None,
     **numbers: float | None,
 ) -> None:
     """Record how an attempt ended; ``numbers`` are columns named in RANGE_NUMBERS. Does not commit."""
     if unknown := set(numbers) - set(RANGE_NUMBERS):
         raise TypeError(f"embedding_run_ranges has no {sorted(unknown)}; it has {RANGE_NUMBERS}")
-    values = {"status": status, "error": None if error is None else error.replace("\0", ""), **numbers}
+    values: dict[str, object] = {
+        "status": status,
+        "error": None if error is None else error.replace("\0", ""),
+        **numbers,
+    }
+    if details is not None:
+        values["details"] = Json(dict(details))
     statement = sql.SQL("""
         UPDATE public.embedding_run_ranges
         SET {assignments}, finished_at = clock_timestamp()

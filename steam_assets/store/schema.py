@@ -124,10 +124,25 @@ def _owner(name: str) -> str:
 
 
 def _exists(conn: connection, kind: str, name: str) -> bool:
-    question = "SELECT to_regtype(%s) IS NOT NULL" if kind == "type" else "SELECT to_regclass(%s) IS NOT NULL"
     with conn.cursor() as cursor:
-        cursor.execute(question, (f"public.{name}",))
+        cursor.execute(EXISTS[kind], {"name": f"public.{name}"})
         return cursor.fetchone() == (True,)
+
+
+EXISTS = {
+    "type": "SELECT to_regtype(%(name)s) IS NOT NULL",
+    "table": "SELECT to_regclass(%(name)s) IS NOT NULL",
+    "index": "SELECT to_regclass(%(name)s) IS NOT NULL",
+    "column": r"""
+        SELECT EXISTS (
+            SELECT
+            FROM pg_attribute
+            WHERE attrelid = to_regclass(substring(%(name)s FROM '^(.*)\.'))
+              AND attname = substring(%(name)s FROM '[^.]*$')
+              AND NOT attisdropped
+        )
+    """,
+}
 
 
 def _columns(

@@ -60,6 +60,9 @@ CREATE TABLE IF NOT EXISTS public.embedding_run_ranges (
     finished_at       timestamptz
 );
 
+-- column public.embedding_run_ranges.details: backend, forwards, padding, memory errors and precision of an attempt
+ALTER TABLE public.embedding_run_ranges ADD COLUMN IF NOT EXISTS details jsonb;
+
 -- index public.embedding_run_ranges_by_column: the last attempt at a range, and the ranges of a column
 CREATE INDEX IF NOT EXISTS embedding_run_ranges_by_column
     ON public.embedding_run_ranges (table_name, vector_column, range_key, range_id);

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
-BLOCK = re.compile(r"^-- (table|index|type) public\.(\w+): (.+)\n((?:(?!-- ).*\n)+)", re.MULTILINE)
+BLOCK = re.compile(r"^-- (table|column|index|type) public\.([\w.]+): (.+)\n((?:(?!-- ).*\n)+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
