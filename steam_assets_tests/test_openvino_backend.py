@@ -111,12 +111,12 @@ def test_bf16_stays_close_to_fp32(minilm: Model, minilm_openvino: Encoder) -> No
 
 def test_several_threads_get_the_vectors_of_their_own_texts(minilm_openvino: Encoder) -> None:
     """A search may run beside an embedding; memory is given back meanwhile."""
-    expected = [minilm_openvino.encode(TEXTS[n:]) for n in range(4)]
+    expected = [minilm_openvino.encode(MIXED[n:]) for n in range(4)]
     found: dict[int, Vectors] = {}
 
     def encode(n: int) -> None:
         for _ in range(2):
-            found[n] = minilm_openvino.encode(TEXTS[n:])
+            found[n] = minilm_openvino.encode(MIXED[n:])
 
     threads = [threading.Thread(target=encode, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -240,11 +240,11 @@ from steam_assets.encoder.loading import EncoderSettings, build_encoder
 from steam_assets.encoder.models import find_model
 
 encoder = build_encoder(find_model("all-MiniLM-L6-v2"), EncoderSettings(backend="openvino"))
-texts = ["farm " * n for n in range(30, 200)]
+texts = ["farm " * 240 + str(n) for n in range(120)]
 expected = encoder.encode(texts)
 encoder.backend.release_memory()
 encoder.budget.limit = encoder.budget.tokens = 64 * 1024
-resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (150 << 20), -1))
+resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (200 << 20), -1))
 vectors = encoder.encode(texts)
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 print(encoder.memory_errors, encoder.memory_events[0].reason, (vectors * expected).sum(axis=1).min(), sep="|")

@@ -208,3 +208,19 @@ def test_nothing_here_commits(conn: connection, other: connection) -> None:
     with other.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM embedding_run_ranges")
         assert cursor.fetchone() == (0,)
+
+
+def test_tables_of_an_earlier_version_are_told_and_completed_by_init(conn: connection, run_id: int) -> None:
+    """An attempt does not begin on them; `init` adds the column that is missing and nothing else."""
+    with conn, conn.cursor() as cursor:
+        cursor.execute("ALTER TABLE embedding_run_ranges DROP COLUMN details")
+    with pytest.raises(SteamAssetsError, match=r"earlier version: column \"details\".+Run `steam-assets init`"), conn:
+        attempt(conn, run_id, "run-a")
+
+    plan = plan_schema(conn, (), 8)
+    (statement,) = plan.statements
+    assert statement.sql == "ALTER TABLE public.embedding_run_ranges ADD COLUMN IF NOT EXISTS details jsonb"
+    apply_schema(conn, plan)
+    conn.commit()
+    assert attempt(conn, run_id, "run-a") > 0
+    assert plan_schema(conn, (), 8).statements == ()

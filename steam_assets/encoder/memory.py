@@ -25,6 +25,8 @@ FREE_SHARE = 0.85
 """Of the free memory: the rest is for fragmentation, and for whoever else uses the device."""
 MEASURED_TOKENS = (4_096, 12_288)
 LEAST_TOKENS = 512
+MOST_PADDED_TOKENS = 16_384
+"""Of real reviews in windows of 2,048 rows, 5 % are padding then, and 6 % with 65,536 (benchmarks/padding.py)."""
 MOST_CUDA_TOKENS = 65_536
 """Larger packs gain nothing more: at 32 to 64 thousand tokens a forward takes ten times its launches (encoder.md 8)."""
 
