@@ -181,6 +181,7 @@ def test_an_error_half_way_keeps_what_was_committed_and_is_recorded(
 ) -> None:
     """The error itself rises; the next attempt finishes the range; no thread is left behind."""
     monkeypatch.setattr(write, "CHUNK_ROWS", PAGE_OF_REVIEWS)
+    monkeypatch.setattr(stages, "WINDOW_ROWS", 1)  # a window for each page, whatever waits
     before = threading.active_count()
 
     def prepare(text: str) -> str:
