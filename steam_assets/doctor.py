@@ -138,8 +138,8 @@ def _check_device(index: int) -> Iterator[Check]:
         yield Check(f"GPU {index} memory", "warn", found, fix)
     else:
         yield Check(f"GPU {index} memory", "ok", found)
-    # Compute capability 8.0 (Ampere) brought bf16; torch emulates it below, slower than fp16.
-    yield Check(f"GPU {index} bf16", "ok", "supported" if major >= 8 else "not before Ampere: fp16 is used")
+    # Compute capability 8.0 (Ampere) brought bf16; below it torch emulates it, slowly. The default is fp16 everywhere.
+    yield Check(f"GPU {index} bf16", "ok", "supported" if major >= 8 else "not before Ampere; fp16 is the default")
 
 
 # The model
