@@ -7,8 +7,8 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.embeddings import UnembeddableRow
 from steam_assets.id_range import IdRange
+from steam_assets.store.failures import record_unembeddable
 from steam_assets.store.states import RangeState, range_state
-from steam_assets.store.write import record_unembeddable
 from steam_assets_tests.rows import (
     DIMENSION,
     add_rows,

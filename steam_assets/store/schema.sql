@@ -82,6 +82,20 @@ CREATE TABLE IF NOT EXISTS public.embedding_failures (
     PRIMARY KEY (table_name, vector_column, run_id, id)
 );
 
+-- column public.embedding_failures.released_at: when somebody asked to try a row again; attempts go on being counted
+ALTER TABLE public.embedding_failures ADD COLUMN IF NOT EXISTS released_at timestamptz;
+
+-- table public.embedding_dropped_indexes: indexes on vectors that were dropped for bulk work, to be built again after it
+CREATE TABLE IF NOT EXISTS public.embedding_dropped_indexes (
+    table_name     text NOT NULL,
+    vector_column  text NOT NULL,
+    index_name     text NOT NULL,
+    definition     text NOT NULL,
+    dagster_run_id text,
+    dropped_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (table_name, vector_column, index_name)
+);
+
 -- type public.app_type: the kinds of store page
 CREATE TYPE public.app_type AS ENUM
     ('game', 'dlc', 'software', 'video', 'demo', 'music', 'advertising', 'mod', 'episode', 'series');

@@ -35,6 +35,7 @@ UNEMBEDDABLE = sql.SQL("""
        AND unembeddable.vector_column = {vector_name}
        AND unembeddable.run_id = {run_id}
        AND unembeddable.id COLLATE "C" = t.{id}::text COLLATE "C"
+       AND unembeddable.released_at IS NULL
        AND (unembeddable.source_md5 = md5(t.{text})::uuid) IS TRUE
 """)
 

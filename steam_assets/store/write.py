@@ -9,9 +9,10 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.embeddings import Embeddings, EncodedBatch, UnembeddableRow
+from steam_assets.embeddings import Embeddings, EncodedBatch
 from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.store.binary_copy import copy_payload
+from steam_assets.store.failures import record_unembeddable
 from steam_assets.store.states import BLANK_TEXT, in_range, names
 
 CHUNK_ROWS = 1_500
@@ -48,18 +49,6 @@ COUNT_GONE = sql.SQL("""
     FROM pg_temp.new_embeddings AS new
     WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE t.{id} = new.id)
 """)
-
-RECORD_UNEMBEDDABLE = """
-    INSERT INTO public.embedding_failures AS known
-           (table_name, vector_column, run_id, id, source_md5, kind, reason)
-    VALUES (%s, %s, %s, %s, %s::uuid, %s, %s)
-    ON CONFLICT (table_name, vector_column, run_id, id) DO UPDATE
-    SET source_md5 = EXCLUDED.source_md5,
-        kind = EXCLUDED.kind,
-        reason = EXCLUDED.reason,
-        attempts = CASE WHEN known.source_md5 = EXCLUDED.source_md5 THEN known.attempts + 1 ELSE 1 END,
-        last_at = now()
-"""
 
 CLEAR_BLANK = sql.SQL("""
     UPDATE {table} AS t
@@ -167,15 +156,6 @@ def update_vectors(conn: connection, column: TextColumn, run_id: int, copied: in
         gone = cur.fetchone()
     assert gone is not None
     return written, gone[0]
-
-
-def record_unembeddable(conn: connection, column: TextColumn, run_id: int, rows: Sequence[UnembeddableRow]) -> None:
-    """Remember rows that get no vector, with the reason, for their present text and this run."""
-    with conn.cursor() as cur:
-        for row in rows:
-            kind = "empty" if row.reason is None else "failed"
-            key = (column.qualified_table, column.vector, run_id, str(row.id), row.source_md5.hex())
-            cur.execute(RECORD_UNEMBEDDABLE, (*key, kind, row.reason))
 
 
 def clear_blank(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> int:
