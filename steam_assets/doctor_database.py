@@ -9,8 +9,10 @@ from steam_assets.columns import TextColumn
 from steam_assets.doctor import Check
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import setting
+from steam_assets.store.catalog import find_table
 from steam_assets.store.database import connect, find_database
-from steam_assets.store.server import EmbeddedTable, Server, read_embedded_table, read_server
+from steam_assets.store.embeddable import check_source
+from steam_assets.store.server import Server, check_pgvector, read_embedded_table, read_server
 
 OLDEST_POSTGRESQL = 15
 """The oldest release that its makers still mend: support for 14 ended in November 2026."""
@@ -39,6 +41,7 @@ def _check_server(conn: connection) -> Iterator[Check]:
     old = release < OLDEST_POSTGRESQL
     fix = f"upgrade to PostgreSQL {OLDEST_POSTGRESQL} or newer; nothing older is mended by its makers" if old else ""
     yield Check("PostgreSQL", "warn" if old else "ok", server.version, fix)
+    yield _check_access(server)
     yield _check_pgvector(server, conn.info.user, release)
     yield _check_rights(server, conn)
     yield _check_dagster_storage(server, conn.info.user)
@@ -46,6 +49,10 @@ def _check_server(conn: connection) -> Iterator[Check]:
 
 def _check_pgvector(server: Server, user: str, release: int) -> Check:
     if server.pgvector:
+        try:
+            check_pgvector(server.pgvector)
+        except SteamAssetsError as error:
+            return Check("pgvector", "fail", str(error))
         return Check("pgvector", "ok", server.pgvector)
     if server.pgvector_to_install is None:
         fix = f"install it there, for example the package postgresql-{release}-pgvector"
@@ -58,16 +65,22 @@ def _check_pgvector(server: Server, user: str, release: int) -> Check:
 
 
 def _check_rights(server: Server, conn: connection) -> Check:
-    user, database = (sql.Identifier(name).as_string(conn) for name in (conn.info.user, conn.info.dbname))
-    needed = {
-        "CREATE ON SCHEMA public": server.may_create_tables,
-        f"TEMPORARY ON DATABASE {database}": server.may_create_temporary_tables,
-    }
-    lacking = [right for right, held in needed.items() if not held]
-    if not lacking:
-        return Check("rights", "ok", f"{conn.info.user} may create tables and temporary tables")
-    grants = "; ".join(f"GRANT {right} TO {user}" for right in lacking)
-    return Check("rights", "fail", f"{user} lacks {' and '.join(lacking)}", f"an administrator runs: {grants}")
+    if not server.lacking_rights:
+        return Check("rights", "ok", f"{conn.info.user} may use what belongs to steam-assets")
+    user = sql.Identifier(conn.info.user).as_string(conn)
+    grants = "; ".join(f"GRANT {right} TO {user}" for right in server.lacking_rights)
+    return Check(
+        "rights", "fail", f"{user} lacks {' and '.join(server.lacking_rights)}", f"an administrator runs: {grants}"
+    )
+
+
+def _check_access(server: Server) -> Check:
+    if server.is_standby:
+        fix = "name its primary; with several hosts, target_session_attrs=read-write in the address finds it"
+        return Check("writing", "fail", "a hot standby, which can be read and not written", fix)
+    if server.is_read_only:
+        return Check("writing", "fail", "default_transaction_read_only is on", "turn it off for this database and user")
+    return Check("writing", "ok", "a server that can be written")
 
 
 def _check_dagster_storage(server: Server, user: str) -> Check:
@@ -86,13 +99,17 @@ def _check_table(conn: connection, column: TextColumn) -> Check:
     """The table of a text column: there, complete, readable, writable, and without a trigger that slows every write."""
     name = str(column)
     found = read_embedded_table(conn, column)
-    if found is None:
+    source = find_table(conn, column.schema, column.table)
+    if found is None or source is None:
         return Check(name, "warn", f"no table {column.qualified_table} yet", "steam-assets init")
+    try:
+        notices = check_source(source, column)
+    except SteamAssetsError as error:
+        return Check(name, "fail", str(error))
     table, user = (
         sql.Identifier(*names).as_string(conn) for names in ((column.schema, column.table), (conn.info.user,))
     )
-    rights = _lacking_rights(found)
-    if rights:
+    if rights := found.lacking_rights:
         return Check(name, "fail", f"{user} lacks {rights}", f"its owner runs: GRANT {rights} ON {table} TO {user}")
     if found.missing_columns:
         missing = f"{table} lacks {', '.join(found.missing_columns)}"
@@ -106,10 +123,6 @@ def _check_table(conn: connection, column: TextColumn) -> Check:
         slow = f"ready, but {', '.join(found.slow_triggers)} fires before every UPDATE: writing is 3 to 4 times slower"
         fix = f"for a large fill: ALTER TABLE {table} DISABLE TRIGGER {trigger}; ENABLE it afterwards"
         return Check(name, "warn", slow, fix)
+    if notices:
+        return Check(name, "warn", " ".join(notices))
     return Check(name, "ok", "readable and writable")
-
-
-def _lacking_rights(table: EmbeddedTable) -> str:
-    """What GRANT needs to be told: SELECT ("id", "text"), UPDATE ("vector")."""
-    needed = (("SELECT", table.unreadable_columns), ("UPDATE", table.unwritable_columns))
-    return ", ".join(f"{right} ({', '.join(columns)})" for right, columns in needed if columns)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,10 @@ from steam_assets.definitions import build_definitions
 from steam_assets.defs.instance import open_instance
 from steam_assets.defs.jobs import checks_job_name, column_job_name
 from steam_assets.defs.resources import GpuResource
-from steam_assets.defs.runs import embed_column, fail_lost_runs, run_checks
+from steam_assets.defs.runs import embed_column, fail_lost_runs, plan_column, run_checks
 from steam_assets.progress import Progress, watching
 from steam_assets.settings import make_home
 from steam_assets.store.database import find_database
-from steam_assets.store.read import count_pending
 from steam_assets.targets import model_to_fill, target_run
 from steam_assets.terminal import embedding_bar
 
@@ -41,8 +40,12 @@ def embed_columns(
     gpu: GpuResource,
     limit: int | None,
     say: Callable[[str], None],
+    config: Mapping[str, object] | None = None,
 ) -> EmbedOutcome:
-    """Materialize every pending range of ``columns``, then check each whole column; stop after ``limit`` rows."""
+    """Materialize every pending range of ``columns``, then check each whole column; stop after ``limit`` rows.
+
+    ``config`` are other fields of EmbeddingConfig, for each run.
+    """
     definitions = build_definitions(columns, gpu)
     rows = 0
     errors: list[str] = []
@@ -56,26 +59,19 @@ def embed_columns(
         logger.info("Database: %s, from %s", find_database().description, find_database().source)
         for run_id in fail_lost_runs(instance, connect):
             logger.info("Run %s had died; it is marked failed and its unfinished ranges lost.", run_id)
-        pending = pending_rows(columns, connect, limit)
+        plans = {column: plan_column(instance, column, connect) for column in columns}
+        pending = sum(plan.rows for plan in plans.values())
         if pending:
             load_models(columns, connect, gpu)
-        with embedding_bar(pending, say):
-            for column in columns:
+        with embedding_bar(pending if limit is None else min(pending, limit), say):
+            for column in (column for column, plan in plans.items() if plan.wanted):
                 job = definitions.resolve_job_def(column_job_name(column))
                 remaining = None if limit is None else limit - rows
-                for outcome in embed_column(instance, job, column, connect, remaining):
+                for outcome in embed_column(instance, job, column, connect, remaining, config):
                     errors += outcome.errors
         for column in columns:
             red_checks += run_checks(instance, definitions.resolve_job_def(checks_job_name(column)))
     return EmbedOutcome(rows, tuple(errors), tuple(red_checks), log)
-
-
-def pending_rows(columns: Sequence[TextColumn], connect: Callable[[], connection], limit: int | None) -> int:
-    """Rows that a command will encode."""
-    with closing(connect()) as conn:
-        conn.autocommit = True
-        rows = sum(count_pending(conn, column, target_run(conn, column).run_id)[0] for column in columns)
-    return rows if limit is None else min(rows, limit)
 
 
 def load_models(columns: Sequence[TextColumn], connect: Callable[[], connection], gpu: GpuResource) -> None:

@@ -63,6 +63,27 @@ def device_options(verb: Verb) -> Verb:
     return verb
 
 
+def upkeep_options(verb: Verb) -> Verb:
+    """What a run may do to the table besides filling it; where nothing is said, the environment decides."""
+    for option in (
+        click.option("--vacuum/--no-vacuum", default=None, help="VACUUM after it where many dead rows are left."),
+        click.option(
+            "--drop-index/--keep-index",
+            default=None,
+            help="Drop indexes on the vectors before bulk work; searches scan exactly until they are built again.",
+        ),
+        click.option(
+            "--max-failed",
+            "max_failed_percent",
+            type=click.FloatRange(0, 100),
+            metavar="PERCENT",
+            help="Fail where more rows of a range cannot be embedded. [default: 0.1]",
+        ),
+    ):
+        verb = option(verb)
+    return verb
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 columns_argument = click.argument("columns", nargs=-1, metavar="[COLUMN]...")
 port_option = click.option(

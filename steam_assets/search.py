@@ -13,18 +13,23 @@ from steam_assets.errors import SteamAssetsError
 from steam_assets.store.runs import column_runs
 from steam_assets.store.search import Hit, count_left_out, nearest
 from steam_assets.store.status import is_initialised
+from steam_assets.store.vector_indexes import exact_scan_notice
 from steam_assets.targets import model_of
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits, nearest first, of one run; ``left_out`` rows have vectors of other runs, which are never compared."""
+    """Hits, nearest first, of one run; ``left_out`` rows have vectors of other runs, which are never compared.
+
+    ``notice`` is what a person should know about how they were found.
+    """
 
     column: str
     model_name: str
     run_id: int
     hits: list[Hit]
     left_out: int
+    notice: str | None = None
 
 
 def search(conn: connection, column: TextColumn, text: str, k: int, load: Callable[[Model], Encoder]) -> SearchResult:
@@ -41,5 +46,10 @@ def search(conn: connection, column: TextColumn, text: str, k: int, load: Callab
     query = load(model_of(serving, column)).encode([prepared])[0]
     hits = nearest(conn, column, serving.run_id, query.tolist(), k)
     return SearchResult(
-        str(column), serving.model_name, serving.run_id, hits, count_left_out(conn, column, serving.run_id)
+        column=str(column),
+        model_name=serving.model_name,
+        run_id=serving.run_id,
+        hits=hits,
+        left_out=count_left_out(conn, column, serving.run_id),
+        notice=exact_scan_notice(conn, column),
     )

@@ -46,6 +46,20 @@ def flag_setting(name: str) -> bool:
     return value in ("1", "true", "yes", "on")
 
 
+def number_setting(name: str) -> float | None:
+    """A variable that holds a number from 0 on."""
+    value = setting(name)
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise SteamAssetsError(f"{name} is {value!r}; expected a number from 0 on.")
+    return number
+
+
 def integer_setting(name: str) -> int | None:
     """A variable that holds a positive whole number."""
     value = setting(name)

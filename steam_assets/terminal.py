@@ -1,20 +1,24 @@
 """How results look on a terminal: tables and bars as text. Printing is cli.py's."""
 
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from steam_assets.columns import TextColumn
 from steam_assets.estimate import Estimate
 from steam_assets.progress import Progress, watching
 from steam_assets.search import SearchResult
+from steam_assets.store.failures import FailedRow
 from steam_assets.store.load import LoadProgress, LoadReport
 from steam_assets.store.status import ColumnStatus
 from steam_assets.targets import ADOPTION_COSINE, Adoption
 
 BAR_WIDTH = 40
 PLAIN_EVERY_S = 10.0
+FAILURES_SHOWN = 100
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
@@ -91,7 +95,61 @@ def search_lines(result: SearchResult) -> str:
     lines = [f"  {hit.cosine:.3f}  {hit.id:>12}  {hit.text}" for hit in result.hits] or ["  nothing is embedded yet"]
     if result.left_out:
         lines.append(f"  ({result.left_out:,} rows have vectors of another run and were left out)")
+    if result.notice:
+        lines.append(f"  ({result.notice})")
     return "\n".join(lines)
+
+
+def failure_lines(rows: Iterable[FailedRow]) -> list[str]:
+    """The first rows that failed as a table, how many there are, and how to have them tried again."""
+    states: Counter[str] = Counter()
+    shown: list[FailedRow] = []
+    for row in rows:
+        states[row.state] += 1
+        if len(shown) < FAILURES_SHOWN and row.state in ("failed", "released", "changed"):
+            shown.append(row)
+    header = ("column", "id", "state", "attempts", "last tried", "reason")
+    cells = [
+        (row.column, on_one_line(row.id, 40), row.state, str(row.attempts), row.last_at, on_one_line(row.reason or ""))
+        for row in shown
+    ]
+    waiting, past = states["released"] + states["changed"], states["gone"] + states["other run"]
+    return [
+        *([table(header, cells, left=len(header))] if shown else []),
+        f"{states['failed']:,} failed, {waiting:,} to be tried by the next `steam-assets embed`, {past:,} of deleted "
+        "rows or earlier recipes (not shown).",
+        *([f"The first {len(shown):,} are shown; --json has all."] if states["failed"] + waiting > len(shown) else []),
+        *(
+            ["To have them tried again: `steam-assets retry`, or `steam-assets retry --column COLUMN --id ID`."]
+            if states["failed"]
+            else []
+        ),
+    ]
+
+
+def retry_lines(released: Mapping[TextColumn, int]) -> str:
+    """How many rows of each column will be tried again, and by what."""
+    lines = [
+        f"{column}: {rows:,} released. Next: `steam-assets embed {column}`."
+        for column, rows in released.items()
+        if rows
+    ]
+    return "\n".join(lines or ["No row waits to be released: nothing was changed."])
+
+
+def on_one_line(text: str, longest: int = 120) -> str:
+    """The start of a text of any kind, quoted where it would not be seen as it is: 'a b' -> a b, ' ' -> ' '."""
+    seen = text if text.isprintable() and text == text.strip() and text else repr(text)
+    return seen if len(seen) <= longest else f"{seen[: longest - 3]}..."
+
+
+def json_array(values: Iterable[object]) -> Iterator[str]:
+    """A JSON array, a line for each value, without holding them all."""
+    opening = "["
+    for value in values:
+        yield opening + json.dumps(value)
+        opening = ","
+    yield "[]" if opening == "[" else "]"
 
 
 def estimate_lines(found: Estimate) -> str:

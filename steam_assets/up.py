@@ -23,7 +23,8 @@ from steam_assets.defs.runs import fail_lost_runs
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import make_home
 from steam_assets.store.database import find_database
-from steam_assets.store.status import column_status
+from steam_assets.store.runs import column_runs
+from steam_assets.store.status import is_initialised
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
@@ -147,14 +148,15 @@ def serve(
     """Run the web UI and the daemon on this home's database until Ctrl-C or SIGTERM."""
     check_port(host, port)
     with open_instance() as instance:
-        for run_id in fail_lost_runs(instance, connect):
-            say(f"Run {run_id} had died; it is marked failed.")
         with closing(connect()) as conn:
+            initialised = is_initialised(conn)
             for column in columns:
-                if column_status(conn, column) is None:
+                if not initialised or column_runs(conn, column).target is None:
                     say(f"{column} has no model yet. Run `steam-assets init`.")
                 else:
                     register_ranges(instance, conn, column)
+        for run_id in fail_lost_runs(instance, connect) if initialised else ():
+            say(f"Run {run_id} had died; it is marked failed.")
     log = make_home("logs") / "up.log"
     address = find_database()
     with log.open("a") as opening:

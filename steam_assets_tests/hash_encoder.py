@@ -50,10 +50,10 @@ class HashBackend:
     dtype = "fp32"
     packing = UNPADDED
     in_flight = 1
-    batch_tokens = PACK_TEXTS
 
-    def __init__(self, dimension: int, rows_per_s: float | None = None) -> None:
+    def __init__(self, dimension: int, rows_per_s: float | None = None, pack_texts: int = PACK_TEXTS) -> None:
         self.dimension = dimension
+        self.batch_tokens = pack_texts
         self.rows_per_s = rows_per_s
         self.busy_s = 0.0
         self._pool = vector_pool(dimension)
@@ -94,6 +94,6 @@ def hash_vectors(texts: Sequence[str], pool: Vectors) -> Vectors:
     return vectors
 
 
-def hash_encoder(model: Model, rows_per_s: float | None = None) -> Encoder:
+def hash_encoder(model: Model, rows_per_s: float | None = None, pack_texts: int = PACK_TEXTS) -> Encoder:
     """An encoder that passes for ``model``: its vectors have the model's dimension."""
-    return Encoder(model, OneToken(), HashBackend(model.dimension, rows_per_s))
+    return Encoder(model, OneToken(), HashBackend(model.dimension, rows_per_s, pack_texts))

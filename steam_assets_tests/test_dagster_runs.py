@@ -10,10 +10,11 @@ from psycopg2.extensions import connection
 from steam_assets.columns import APPLICATIONS
 from steam_assets.defs.jobs import column_job_name
 from steam_assets.defs.partitions import registered_ranges
-from steam_assets.defs.runs import RunOutcome, embed_column, fail_lost_runs, range_statuses, ranges_to_run, stretches
+from steam_assets.defs.runs import RunOutcome, embed_column, fail_lost_runs, plan_column, range_statuses, stretches
 from steam_assets.id_range import IdRange
 from steam_assets.store.database import connect, find_database
-from steam_assets.store.runs import living_run, run_lock, start_range
+from steam_assets.store.locks import living_run, run_lock
+from steam_assets.store.runs import start_range
 from steam_assets_tests.dagster_home import contents, embedded_rows, materialize
 from steam_assets_tests.rows import execute, fetch
 
@@ -76,8 +77,9 @@ def test_only_ranges_with_changed_rows_are_run_again(
     """Two changed texts in two distant ranges are two runs of one range each, and two rows."""
     fill()
     execute(tables, "UPDATE applications SET short_description = 'Now about sailing.' WHERE appid IN (20, 200)")
-    _, wanted = ranges_to_run(instance, APPLICATIONS, connect_here)
-    assert [(bounds.start, bounds.stop) for bounds in wanted] == [(None, 70), (190, 251)]
+    plan = plan_column(instance, APPLICATIONS, connect_here)
+    assert plan.rows == 2
+    assert [(bounds.start, bounds.stop) for bounds in plan.wanted] == [(None, 70), (190, 251)]
 
     assert [(outcome.ranges, outcome.rows) for outcome in fill()] == [(1, 1), (1, 1)]
 

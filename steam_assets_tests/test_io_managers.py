@@ -15,6 +15,7 @@ from steam_assets.defs.partitions import registered_ranges
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.progress import Progress, watching
+from steam_assets.store.locks import release_range_lock, try_range_lock
 from steam_assets_tests.dagster_home import contents, embedded_rows, materialize
 from steam_assets_tests.rows import execute, fetch
 
@@ -179,3 +180,30 @@ def test_only_the_chosen_column_is_written(
 
     assert embedded_rows(tables, REVIEWS) > 0
     assert contents(tables, APPLICATIONS) == before
+
+
+def test_a_range_that_another_run_fills_is_left_to_it_and_the_others_are_filled(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
+) -> None:
+    """The event of that range says why nothing was done, its checks that it is not complete yet."""
+    ranges = registered_ranges(instance, APPLICATIONS)[:3]
+    assert try_range_lock(tables, APPLICATIONS, ranges[1].key)
+    outcome = materialize(instance, definitions, APPLICATIONS, ranges=3)
+
+    assert [row[:2] for row in fetch(tables, ATTEMPTS)] == [(ranges[0].key, "done"), (ranges[2].key, "done")]
+    assert embedded_rows(tables, APPLICATIONS) == 6
+    assert "is being filled by another run" in str(materialization(instance, ranges[1].key).metadata["skipped"].value)
+    assert any("complete" in error for error in outcome.errors)
+    release_range_lock(tables, APPLICATIONS, ranges[1].key)
+    assert materialize(instance, definitions, APPLICATIONS, ranges=3).rows == 3
+
+
+def test_a_run_says_how_many_dead_rows_it_leaves(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
+) -> None:
+    """Each row was written once, so each left a version behind."""
+    materialize(instance, definitions, APPLICATIONS, ranges=3)
+    (key,) = {id_range.key for id_range in registered_ranges(instance, APPLICATIONS)[2:3]}
+    metadata = materialization(instance, key).metadata
+    assert isinstance(metadata["dead_rows"].value, int)
+    assert metadata["dead_rows"].value > 0

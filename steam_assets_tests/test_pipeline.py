@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,17 +26,24 @@ from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.pipeline import EmbeddingStream, RangeReport, fill_range, open_stream
 from steam_assets.progress import Progress, watching
 from steam_assets.store import write
-from steam_assets.store.runs import mark_lost, run_lock
+from steam_assets.store.locks import mark_lost
+from steam_assets.store.runs import start_range
+from steam_assets.store.session import RangeTaken, RunSession
 from steam_assets.store.states import range_state
+from steam_assets.store.write import TargetChanged
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.models import CPU
-from steam_assets_tests.rows import PAGE_OF_REVIEWS, Connect, add_reviews, execute, fetch
+from steam_assets_tests.rows import PAGE_OF_REVIEWS, Connect, add_reviews, change_recipe, execute, fetch
 
 
-def fill(conn: connection, stream: EmbeddingStream, id_range: IdRange = EVERYTHING, **options: int) -> RangeReport:
+def fill(stream: EmbeddingStream, id_range: IdRange = EVERYTHING, limit: int | None = None) -> RangeReport:
     """Fill one range of a stream under a monitor."""
-    with SystemMonitor("cpu", log=lambda line: None) as monitor:
-        return fill_range(conn, stream, id_range, monitor, "dagster-run", lambda line: None, **options)
+    with RunSession(stream.connect, "dagster-run") as session:
+        return fill_range(session, stream, id_range, SystemMonitor("cpu", ignore), ignore, limit)
+
+
+def ignore(line: str) -> None:
+    """Nobody reads these lines."""
 
 
 def last_record(conn: connection, *fields: str) -> tuple[object, ...]:
@@ -66,7 +72,7 @@ def test_a_range_is_filled_and_recorded_with_what_it_took(
     stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect)
     watched: list[Progress] = []
     with watching(watched.append):
-        report = fill(conn, stream)
+        report = fill(stream)
 
     assert (report.counts.written, report.counts.truncated, sum(progress.rows for progress in watched)) == (49, 1, 49)
     fields = ("status", "error", "rows_written", "tokens", "truncated", "seconds", "range_key", "dagster_run_id")
@@ -105,7 +111,8 @@ def test_memory_errors_reach_the_monitor_the_report_and_the_record(
     monkeypatch.setattr(encoder.backend, "start", small)
     stream = open_stream(reviews, [EVERYTHING], lambda model: encoder, connect)
     lines: list[str] = []
-    report = fill_range(conn, stream, EVERYTHING, SystemMonitor("cpu", lines.append), "dagster-run", lines.append)
+    with RunSession(connect, "dagster-run") as session:
+        report = fill_range(session, stream, EVERYTHING, SystemMonitor("cpu", lines.append), lines.append)
 
     assert report.counts.written == 48
     (event, *_) = report.memory_events
@@ -141,7 +148,7 @@ def test_what_is_written_is_what_the_model_gives_for_each_text(
     conn: connection, connect: Connect, reviews: TextColumn, minilm_encoder: Encoder
 ) -> None:
     """No vector lands on a neighbour's row, whatever the order of batches."""
-    fill(conn, open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect))
+    fill(open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect))
     rows = fetch(conn, "SELECT review_text, review_embedding::real[] FROM reviews")
     stored = np.array([vector for _, vector in rows], dtype=np.float32)
     expected = minilm_encoder.encode([str(text) for text, _ in rows])
@@ -153,8 +160,8 @@ def test_a_second_fill_encodes_nothing(
 ) -> None:
     """Doing it again changes nothing; the attempt is recorded with zero rows."""
     stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect)
-    fill(conn, stream)
-    assert fill(conn, stream).counts.handled == 0
+    fill(stream)
+    assert fill(stream).counts.handled == 0
     assert last_record(conn, "status", "rows_written") == ("done", 0)
 
 
@@ -163,8 +170,8 @@ def test_a_limit_ends_a_range_early_and_the_rest_stays_pending(
 ) -> None:
     """The next run takes up there."""
     stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect)
-    assert fill(conn, stream, limit=10).counts.written == 10 == embedded(conn)
-    assert fill(conn, stream).counts.written == 38
+    assert fill(stream, limit=10).counts.written == 10 == embedded(conn)
+    assert fill(stream).counts.written == 38
 
 
 @pytest.mark.parametrize(
@@ -193,78 +200,153 @@ def test_an_error_half_way_keeps_what_was_committed_and_is_recorded(
     monkeypatch.setitem(preparation.PREPARATIONS, "plain", Preparation("plain", 1, prepare))
     stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect)
     with pytest.raises(type(error)) as raised:
-        fill(conn, stream)
+        fill(stream)
     assert raised.value is error
     assert last_record(conn, "status", "rows_written", "error") == (status, 28, f"{type(error).__name__}: {error}")
     assert embedded(conn) == 28
     assert threading.active_count() == before
 
     broken = False
-    assert fill(conn, stream).counts.written == 20
+    assert fill(stream).counts.written == 20
 
 
-def test_a_reader_that_loses_its_connection_fails_the_range_with_that_error(
-    conn: connection, connect: Connect, reviews: TextColumn, minilm_encoder: Encoder
+@pytest.fixture
+def backends(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The server processes of a fill's connections in the order of their opening: the session's is the first."""
+    return []
+
+
+@pytest.mark.parametrize("whose", ["the reader's", "the session's"])
+def test_a_fill_goes_on_from_its_last_commit_when_a_connection_is_lost(
+    conn: connection, connect: Connect, reviews: TextColumn, minilm_encoder: Encoder, backends: list[int], whose: str
 ) -> None:
-    """Not as an early end: rows that were not read are not done."""
-    pids: list[int] = []
-
-    def noted() -> connection:
-        opened = connect()
-        pids.append(opened.info.backend_pid)
-        return opened
-
-    stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, noted)
+    """Every row is written once, the attempt ends as done, and its run is alive again in the database's eyes."""
+    victims: list[int] = []
 
     def kill(progress: Progress) -> None:
-        execute_in(connect, f"SELECT pg_terminate_backend({pids[-1]})")
+        if not victims:
+            victims.append(backends[0 if whose == "the session's" else -1])
+            kill_backend(conn, victims[0])
+
+    stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, noting(connect, backends))
+    backends.clear()
+    with watching(kill):
+        report = write_slowly(stream)
+    assert len(victims) == 1
+    assert len(backends) > 2, "nothing was opened anew"
+    assert (report.counts.written, embedded(conn)) == (48, 48)
+    assert fetch(conn, "SELECT status, rows_written FROM embedding_run_ranges") == [("done", 48)]
+
+
+def test_a_connection_that_is_lost_again_and_again_without_a_commit_ends_the_range(
+    conn: connection, connect: Connect, reviews: TextColumn, minilm_encoder: Encoder, backends: list[int]
+) -> None:
+    """The error says what happened, the record too, and what was committed stays."""
+    stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, noting(connect, backends))
+    done: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        done.append(progress.rows)
+        if sum(done) >= 10:
+            for backend in backends[1:]:
+                kill_backend(conn, backend)
 
     with watching(kill), pytest.raises(psycopg2.OperationalError, match="terminat"):
-        write_slowly(conn, stream)
+        write_slowly(replace(stream, connect=doomed_after(stream.connect, conn, done)))
     assert last_record(conn, "status") == ("failed",)
     assert 0 < embedded(conn) < 48
 
 
-def write_slowly(conn: connection, stream: EmbeddingStream) -> None:
+def test_a_second_run_leaves_a_range_alone_that_is_being_filled(
+    conn: connection, connect: Connect, reviews: TextColumn, minilm_encoder: Encoder
+) -> None:
+    """It says so and writes nothing, no record either; when the first one is done there is nothing left to do."""
+    stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect)
+    refusals: list[str] = []
+
+    def fill_too(progress: Progress) -> None:
+        if not refusals:
+            with pytest.raises(RangeTaken) as refused:
+                fill(stream)
+            refusals.append(str(refused.value))
+
+    with watching(fill_too):
+        write_slowly(stream)
+    assert "is being filled by another run" in refusals[0]
+    assert "steam-assets embed reviews.review_embedding" in refusals[0]
+    assert fetch(conn, "SELECT status, rows_written FROM embedding_run_ranges") == [("done", 48)]
+    assert fill(stream).counts.handled == 0, "the lock is given back"
+
+
+def test_another_model_chosen_meanwhile_stops_the_older_one(
+    conn: connection, connect: Connect, reviews: TextColumn, minilm_encoder: Encoder
+) -> None:
+    """From then on it writes nothing: a vector of the new run is not replaced by one of the old."""
+    stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect)
+
+    def choose(progress: Progress) -> None:
+        change_recipe(conn, reviews, "newer")
+
+    with watching(choose), pytest.raises(TargetChanged, match=r"filled with run \d+ now.+these vectors are of run"):
+        write_slowly(stream)
+    written = embedded(conn)
+    assert 0 < written < 48
+    assert last_record(conn, "status", "rows_written") == ("failed", written)
+
+
+def test_a_killed_process_leaves_a_range_that_is_found_lost(
+    conn: connection, connect: Connect, reviews: TextColumn, minilm_encoder: Encoder
+) -> None:
+    """Nobody can record its end; its lock is free, and whoever looks next says so. The next run finishes."""
+    stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect)
+    process = RunSession(connect, "dagster-run")
+    with process.conn:
+        start_range(process.conn, reviews, stream.run.run_id, EVERYTHING.key, "dagster-run", "cpu", "fp32")
+    assert lost(conn) == [], "a range whose writer lives is not lost"
+    kill_backend(conn, process.conn.info.backend_pid)
+
+    wait_until(lambda: lost(conn) == ["dagster-run"], "the dead session's lock is free")
+    assert last_record(conn, "status", "rows_written") == ("lost", None)
+    assert fill(stream).counts.written == 48
+
+
+def noting(connect: Connect, backends: list[int]) -> Connect:
+    """``connect`` that notes the server process of each connection."""
+
+    def noted() -> connection:
+        opened = connect()
+        backends.append(opened.info.backend_pid)
+        return opened
+
+    return noted
+
+
+def doomed_after(connect: Connect, conn: connection, done: list[int]) -> Connect:
+    """``connect`` whose connections are ended at once after ten rows, before they can do anything."""
+
+    def doomed() -> connection:
+        opened = connect()
+        if sum(done) >= 10 and opened.info.backend_pid is not None:
+            locked = fetch(conn, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+            if locked != [(0,)]:  # a session holds its locks: this is the reader's
+                kill_backend(conn, opened.info.backend_pid)
+        return opened
+
+    return doomed
+
+
+def write_slowly(stream: EmbeddingStream) -> RangeReport:
     """Fill the range with a commit for each batch, every stage only a step ahead."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "CHUNK_ROWS", 1)
         for bound in ("PAGE_BYTES_AHEAD", "WINDOW_TOKENS_AHEAD", "BATCH_BYTES_AHEAD", "WINDOW_ROWS"):
             patch.setattr(stages, bound, 1)
-        fill(conn, stream)
+        return fill(stream)
 
 
-def execute_in(connect: Connect, statement: str) -> None:
-    """Run a statement in a session of its own."""
-    with closing(connect()) as other:
-        execute(other, statement)
-
-
-def test_a_writer_that_is_killed_leaves_a_range_that_is_found_lost(
-    conn: connection, connect: Connect, reviews: TextColumn, minilm_encoder: Encoder
-) -> None:
-    """Nobody can record its end; its lock is free, and whoever looks next says so. The next run finishes."""
-    stream = open_stream(reviews, [EVERYTHING], lambda model: minilm_encoder, connect)
-    writer = connect()
-    run_lock(writer, "dagster-run")
-    writer.commit()
-    alive: list[list[str]] = []
-
-    def kill(progress: Progress) -> None:
-        with conn:
-            alive.append(mark_lost(conn))
-        execute_in(connect, f"SELECT pg_terminate_backend({writer.info.backend_pid})")
-
-    with watching(kill), pytest.raises(psycopg2.Error, match="terminat"):
-        write_slowly(writer, stream)
-    assert alive == [[]], "a range whose writer lives is not lost"
-    assert last_record(conn, "status") == ("running",)
-    done = embedded(conn)
-    assert 0 < done < 48
-
-    wait_until(lambda: lost(conn) == ["dagster-run"], "the dead session's lock is free")
-    assert last_record(conn, "status", "rows_written") == ("lost", None)
-    assert fill(conn, stream).counts.written == 48 - done
+def kill_backend(conn: connection, pid: int) -> None:
+    """End a server process, and wait until it is gone."""
+    execute(conn, f"SELECT pg_terminate_backend({pid}, 10000)")
 
 
 def lost(conn: connection) -> list[str]:

@@ -167,14 +167,14 @@ def test_no_transaction_is_open_while_a_page_is_consumed(
 def test_what_is_counted_as_pending_is_what_is_read(conn: connection, numbered: TextColumn) -> None:
     """A vector to be cleared is pending, and nothing to read."""
     run_id = target_of(conn, numbered)
-    assert (count_pending(conn, numbered, run_id), has_pending(conn, numbered, run_id)) == ((0, 0), False)
+    assert (count_pending(conn, numbered, run_id), has_pending(conn, numbered, run_id)) == ((0, 0, 0), False)
     add_rows(conn, numbered, {1: "é", 2: " ", 3: None, 4: "text"})
-    assert (count_pending(conn, numbered, run_id), has_pending(conn, numbered, run_id)) == ((2, 6), True)
+    assert (count_pending(conn, numbered, run_id), has_pending(conn, numbered, run_id)) == ((2, 6, 0), True)
     assert ids_of(read_all(conn, numbered)) == [1, 4]
     embed(conn, numbered)
-    assert (count_pending(conn, numbered, run_id), has_pending(conn, numbered, run_id)) == ((0, 0), False)
+    assert (count_pending(conn, numbered, run_id), has_pending(conn, numbered, run_id)) == ((0, 0, 0), False)
     set_text(conn, numbered, 4, "")
-    assert (count_pending(conn, numbered, run_id), has_pending(conn, numbered, run_id)) == ((0, 0), True)
+    assert (count_pending(conn, numbered, run_id), has_pending(conn, numbered, run_id)) == ((0, 0, 1), True)
     assert has_pending(conn, numbered, run_id, IdRange(None, 4)) is False
 
 

@@ -11,22 +11,19 @@ from psycopg2.extensions import connection
 from steam_assets.columns import APPLICATIONS, REVIEWS
 from steam_assets.errors import SteamAssetsError
 from steam_assets.store.database import connect, find_database
+from steam_assets.store.locks import mark_lost, run_lock
 from steam_assets.store.runs import (
     ColumnRuns,
     column_runs,
     find_or_create_run,
     finish_range,
     get_run,
-    is_run_alive,
-    mark_lost,
     recipe_digest,
-    run_lock,
     set_serving,
     set_target,
     start_range,
 )
 from steam_assets.store.schema import apply_schema, plan_schema
-from steam_assets_tests.databases import wait_until
 
 RECIPE = {"revision": "5617a9f", "max_seq_length": 8192, "pooling": "cls", "preparation": "plain"}
 
@@ -162,28 +159,6 @@ def test_a_number_the_record_does_not_have_is_a_bug(conn: connection, run_id: in
         finish_range(conn, attempt(conn, run_id, "run-a"), "done", rows_writen=1)
 
 
-def test_a_run_is_alive_while_any_of_its_connections_is(conn: connection, other: connection) -> None:
-    """The lock ends with its session, however that ends, and not with a transaction; asking does not take it."""
-    assert not is_run_alive(conn, "run-a")
-    run_lock(other, "run-a")
-    run_lock(conn, "run-a")
-    other.rollback()
-    assert is_run_alive(conn, "run-a")
-    assert not is_run_alive(conn, "run-b")
-    with other.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock_all()")
-    assert is_run_alive(other, "run-a")
-    conn.close()
-    wait_until(lambda: not is_run_alive(other, "run-a"), "the lock goes with its session")
-
-
-def test_a_run_of_another_database_is_not_ours(conn: connection, empty_database_url: str) -> None:
-    """Advisory locks of other databases of the server have equal keys."""
-    with closing(connect(find_database(empty_database_url))) as elsewhere:
-        run_lock(elsewhere, "run-a")
-        assert not is_run_alive(conn, "run-a")
-
-
 def test_ranges_of_a_dead_run_are_marked_lost(conn: connection, other: connection, run_id: int) -> None:
     """Only running ranges, only of runs that hold no lock, only once."""
     run_lock(other, "alive")
@@ -208,19 +183,3 @@ def test_nothing_here_commits(conn: connection, other: connection) -> None:
     with other.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM embedding_run_ranges")
         assert cursor.fetchone() == (0,)
-
-
-def test_tables_of_an_earlier_version_are_told_and_completed_by_init(conn: connection, run_id: int) -> None:
-    """An attempt does not begin on them; `init` adds the column that is missing and nothing else."""
-    with conn, conn.cursor() as cursor:
-        cursor.execute("ALTER TABLE embedding_run_ranges DROP COLUMN details")
-    with pytest.raises(SteamAssetsError, match=r"earlier version: column \"details\".+Run `steam-assets init`"), conn:
-        attempt(conn, run_id, "run-a")
-
-    plan = plan_schema(conn, (), 8)
-    (statement,) = plan.statements
-    assert statement.sql == "ALTER TABLE public.embedding_run_ranges ADD COLUMN IF NOT EXISTS details jsonb"
-    apply_schema(conn, plan)
-    conn.commit()
-    assert attempt(conn, run_id, "run-a") > 0
-    assert plan_schema(conn, (), 8).statements == ()

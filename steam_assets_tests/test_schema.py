@@ -14,13 +14,17 @@ from steam_assets.errors import SteamAssetsError
 from steam_assets.store.database import DatabaseUnavailable, connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.schema import DimensionMismatch, SchemaPlan, apply_schema, plan_schema
+from steam_assets_tests.psql import run_psql
 
 PUBLISHED_TABLES = {
     *("applications", "reviews", "genres", "categories", "developers", "publishers", "platforms"),
     *("application_genres", "application_categories", "application_developers", "application_publishers"),
     "application_platforms",
 }
-OUR_TABLES = {"embedding_runs", "embedding_columns", "embedding_run_ranges", "embedding_failures"}
+OUR_TABLES = {
+    *("embedding_runs", "embedding_columns", "embedding_run_ranges", "embedding_failures"),
+    *("embedding_dropped_indexes", "embedding_schema"),
+}
 
 NOTES = TextColumn(
     table="Support Notes", schema="Help Desk", id="No", text='Body "raw"', vector="Body Vector", run="Body Run"
@@ -72,7 +76,7 @@ def contents(conn: connection, table: str, columns: str) -> object:
 
 
 def test_an_empty_database_gets_the_published_tables_and_ours(empty: connection) -> None:
-    """All twelve tables of the published package, four of ours, and each column's vector, run and digest."""
+    """All twelve tables of the published package, six of ours, and each column's vector, run and digest."""
     init(empty)
     assert tables(empty) == PUBLISHED_TABLES | OUR_TABLES
     applications = column_types(empty, "applications")
@@ -122,14 +126,17 @@ def test_reviews_alone_bring_the_applications_they_refer_to(empty: connection) -
     assert "review_embedding" in column_types(empty, "reviews")
 
 
-def test_a_plan_is_sql_that_does_what_init_does(empty: connection, predecessor: connection) -> None:
-    """What --dry-run prints is a script with reasons; run by hand it leaves nothing for init to do."""
-    for conn in (empty, predecessor):
-        plan = plan_schema(conn, COLUMNS, 1024)
-        assert all(statement.reason in str(plan) for statement in plan.statements)
-        conn.rollback()
-        query(conn, str(plan))
-        assert plan_schema(conn, COLUMNS, 1024).statements == ()
+def test_a_plan_is_a_script_that_does_what_init_does(
+    server: EmbeddedServer, empty_database_url: str, predecessor_database_url: str
+) -> None:
+    """What --dry-run prints is for psql, with reasons; run by hand it leaves nothing for init to do."""
+    for url in (empty_database_url, predecessor_database_url):
+        with closing(connect(find_database(url))) as conn:
+            plan = plan_schema(conn, COLUMNS, 1024)
+            assert all(step.reason in str(plan) for step in (*plan.statements, *plan.after_commit))
+            conn.rollback()
+            run_psql(server, url, script=str(plan))
+            assert str(plan_schema(conn, COLUMNS, 1024)) == ""
 
 
 def test_a_plan_changes_nothing_by_itself(empty: connection) -> None:

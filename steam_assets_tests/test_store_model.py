@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -11,7 +12,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.embeddings import EncodedBatch, SourceTexts, UnembeddableRow
 from steam_assets.id_range import EVERYTHING
-from steam_assets.store.write import write_batches
+from steam_assets.store.write import TargetChanged, write_batches
 from steam_assets_tests.rows import (
     add_rows,
     change_recipe,
@@ -104,6 +105,10 @@ class Store(RuleBasedStateMachine):
         run_id, pages = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
         failing = data.draw(st.sets(IDS, max_size=1))
         batches = [batch for page in pages for batch in split(page, failing)]
+        if run_id != self.run_id:
+            with pytest.raises(TargetChanged):
+                write_batches(self.conn, self.column, run_id, EVERYTHING, batches)
+            return
         write_batches(self.conn, self.column, run_id, EVERYTHING, batches)
         for page in pages:
             for id_, text in zip(map(str, page.ids), page.texts, strict=True):

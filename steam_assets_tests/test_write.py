@@ -12,10 +12,7 @@ from steam_assets.columns import TextColumn
 from steam_assets.embeddings import Embeddings, EncodedBatch, InvalidEmbeddings, UnembeddableRow
 from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.store import write
-from steam_assets.store.write import (
-    WriteCounts,
-    write_batches,
-)
+from steam_assets.store.write import TargetChanged, TooManyFailures, WriteCounts, require_target, write_batches
 from steam_assets_tests.rows import (
     DIMENSION,
     add_rows,
@@ -202,7 +199,7 @@ def test_a_slow_encoder_is_committed_by_the_clock(
 
 
 def test_one_temp_table_serves_all_ranges_of_a_connection(conn: connection, numbered: TextColumn) -> None:
-    """And of several columns, one after the other."""
+    """One for each column, made once: each leaves dead rows in the catalog."""
     text = TextColumn(table="texts", id="id", text="body", vector="v", id_type="text")
     make_table(conn, text, "text")
     add_rows(conn, numbered, {1: "a", 2: "b"})
@@ -210,9 +207,76 @@ def test_one_temp_table_serves_all_ranges_of_a_connection(conn: connection, numb
     assert embed(conn, numbered, IdRange(None, 2)).written == 1
     assert embed(conn, text).written == 1
     assert embed(conn, numbered).written == 1
-    assert fetch(conn, "SELECT count(*) FROM pg_class WHERE relname = 'new_embeddings'") == [(1,)]
+    assert fetch(conn, "SELECT count(*) FROM pg_class WHERE relname LIKE 'new_embeddings_%'") == [(2,)]
 
 
 def test_an_empty_stream_writes_nothing_and_is_told(conn: connection, numbered: TextColumn) -> None:
     """A range without pending rows is done at once."""
     assert write_all(conn, numbered, []) == WriteCounts()
+
+
+def failures_of(column_rows: list[EncodedBatch], reason: str | None) -> list[EncodedBatch]:
+    """Batches in which no row has a vector."""
+    return [
+        EncodedBatch(
+            Embeddings([], [], [], vectors_of([])),
+            [
+                UnembeddableRow(id_, digest, reason)
+                for id_, digest in zip(batch.embeddings.ids, batch.embeddings.source_md5, strict=True)
+            ],
+        )
+        for batch in column_rows
+    ]
+
+
+def test_above_the_threshold_a_run_fails_instead_of_quarantining_everything(
+    conn: connection, numbered: TextColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chunk that goes too far quarantines none of its rows; the message names one, its reason and the setting."""
+    monkeypatch.setattr(write, "CHUNK_ROWS", 10)
+    add_rows(conn, numbered, {n: f"text {n}" for n in range(40)})
+    pages = [page for start in range(0, 40, 10) for page in read_all(conn, numbered, IdRange(start, start + 10))]
+    failing = failures_of([encode(page) for page in pages], "the device is broken")
+    message = r"20 of 40 rows cannot be embedded, more than 0\.10%; the last is 19: the device is broken.+MAX_FAILED"
+    with pytest.raises(TooManyFailures, match=message):
+        write_all(conn, numbered, failing)
+    assert fetch(conn, "SELECT count(*) FROM embedding_failures") == [(10,)]
+    assert state_of(conn, numbered).missing == 30
+
+
+def test_a_higher_threshold_and_rows_without_text_are_no_reason_to_fail(conn: connection, numbered: TextColumn) -> None:
+    """Half may fail where a person says so; rows of which nothing is left after preparation did not fail."""
+    add_rows(conn, numbered, {n: f"text {n}" for n in range(40)})
+    first = failures_of([encode(page) for page in read_all(conn, numbered, IdRange(0, 20))], "too odd")
+    second = failures_of([encode(page) for page in read_all(conn, numbered, IdRange(20, 40))], None)
+    counts = write_batches(conn, numbered, target_of(conn, numbered), EVERYTHING, [*first, *second], failed_share=0.5)
+    assert (counts.failed, counts.empty) == (20, 20)
+
+
+def test_vectors_of_a_run_that_is_no_longer_wanted_are_refused(conn: connection, numbered: TextColumn) -> None:
+    """Nothing of the chunk is written, no failure recorded either: newer is never replaced by older."""
+    add_rows(conn, numbered, {1: "a", 2: "b"})
+    run_id = target_of(conn, numbered)
+    (page,) = read_all(conn, numbered)
+    newer = change_recipe(conn, numbered, "newer")
+    with pytest.raises(TargetChanged, match=f"filled with run {newer} now, and these vectors are of run {run_id}"):
+        write_batches(conn, numbered, run_id, EVERYTHING, [encode(page)])
+    assert fetch(conn, "SELECT count(body_vector) FROM numbered") == [(0,)]
+
+
+def test_a_change_of_model_waits_for_the_chunk_that_is_being_written(
+    conn: connection, other_conn: connection, numbered: TextColumn
+) -> None:
+    """It comes before a chunk or after it, never in between."""
+    with conn:
+        require_target(conn, numbered, target_of(conn, numbered))
+        execute(other_conn, "SET lock_timeout = '50ms'")
+        with pytest.raises(psycopg2.errors.LockNotAvailable):
+            change_recipe(other_conn, numbered, "newer")
+
+
+def test_a_range_s_record_waits_for_the_disk_and_chunks_do_not(conn: connection, numbered: TextColumn) -> None:
+    """What a chunk sets ends with its transaction."""
+    add_rows(conn, numbered, {1: "a"})
+    embed(conn, numbered)
+    assert fetch(conn, "SHOW synchronous_commit") == [("on",)]

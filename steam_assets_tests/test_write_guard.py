@@ -10,10 +10,10 @@ from psycopg2.extensions import connection
 from psycopg2.extras import execute_values
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.states import names
 from steam_assets.store.write import (
     UPDATE_VECTORS,
     WriteCounts,
+    chunk_names,
     copy_embeddings,
     prepare_temp_table,
 )
@@ -41,7 +41,7 @@ def join_conditions(conn: connection, column: TextColumn, update: sql.Composed) 
     """What the planner joins the new vectors to a table of some thousand rows by."""
     (*_, page) = read_all(conn, column)
     with conn, conn.cursor() as cur:
-        copy_embeddings(conn, encode(page).embeddings)
+        copy_embeddings(conn, column, [encode(page).embeddings])
         cur.execute(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(update))
         ((plan,),) = cur.fetchall()
     return " ".join(
@@ -124,7 +124,8 @@ def test_a_text_that_changes_while_the_update_waits_for_its_row_is_not_stamped(
 
 def test_the_guard_is_a_filter_and_no_join_condition(conn: connection, five_thousand: TextColumn) -> None:
     """As a join condition md5 is computed for every text of the table: 18x the text COPY falls to 3.7x."""
-    found = join_conditions(conn, five_thousand, UPDATE_VECTORS.format(**names(five_thousand), run_id=sql.Literal(1)))
+    update = UPDATE_VECTORS.format(**chunk_names(five_thousand), run_id=sql.Literal(1))
+    found = join_conditions(conn, five_thousand, update)
     assert "id" in found
     assert "md5" not in found
 
@@ -132,7 +133,7 @@ def test_the_guard_is_a_filter_and_no_join_condition(conn: connection, five_thou
 def test_the_naive_guard_would_be_a_join_condition(conn: connection, five_thousand: TextColumn) -> None:
     """What the test beside this one is there to notice."""
     naive = sql.SQL(
-        "UPDATE numbered AS t SET body_vector = new.embedding FROM pg_temp.new_embeddings AS new "
+        "UPDATE numbered AS t SET body_vector = new.embedding FROM pg_temp.{new} AS new "
         "WHERE t.id = new.id AND md5(t.body)::uuid = new.source_md5"
     )
-    assert "md5" in join_conditions(conn, five_thousand, sql.Composed([naive]))
+    assert "md5" in join_conditions(conn, five_thousand, naive.format(**chunk_names(five_thousand)))

@@ -9,16 +9,27 @@ from steam_assets.defs.partitions import partitions_of
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.id_range import IdRange
 from steam_assets.pipeline import EmbeddingStream, open_stream
-from steam_assets.store.runs import living_run
+from steam_assets.store.locks import living_run
+from steam_assets.upkeep import FillOptions
 
 RANGES_PER_RUN = 25
 """A backfill's run loads the model once for this many ranges; a run that dies loses only its unfinished range."""
 
 
 class EmbeddingConfig(dg.Config):
-    """What the launchpad offers: ``limit`` ends a run after so many rows, which leaves its checks red."""
+    """What the launchpad offers; FillOptions explains it, and the environment decides where nothing is said.
+
+    ``limit`` ends a run after so many rows, which leaves its checks red.
+    """
 
     limit: int | None = None
+    max_failed_percent: float | None = None
+    drop_index: bool | None = None
+    vacuum: bool | None = None
+
+    def options(self) -> FillOptions:
+        """As the pipeline takes them."""
+        return FillOptions.from_environment(self.limit, self.max_failed_percent, self.drop_index, self.vacuum)
 
 
 def table_key(column: TextColumn) -> dg.AssetKey:
@@ -73,6 +84,6 @@ def build_vector_asset(column: TextColumn) -> dg.AssetsDefinition:
         id_ranges = [IdRange.from_key(key, column.id_type) for key in context.partition_keys]
         # The model is loaded in here, which takes minutes where it is large or not yet downloaded.
         with living_run(database.connect, context.run.run_id):
-            return dg.Output(open_stream(column, id_ranges, gpu.encoder, database.connect, config.limit))
+            return dg.Output(open_stream(column, id_ranges, gpu.encoder, database.connect, config.options()))
 
     return vector_column

@@ -12,7 +12,7 @@ from steam_assets.defs.partitions import partitions_of
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.store.failures import FAILED_ROWS_ALLOWED
-from steam_assets.store.runs import living_run
+from steam_assets.store.locks import living_run
 from steam_assets.store.states import RangeState, range_state
 from steam_assets.targets import target_run
 

@@ -1,18 +1,17 @@
 """Streams of embeddings into vector columns, with the metadata an operator reads. The work is pipeline.py's."""
 
 import logging
-from contextlib import closing
 
 import dagster as dg
-from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.id_range import IdRange
 from steam_assets.pipeline import EmbeddingStream, RangeReport, fill_range
 from steam_assets.store.read import sample_rows
-from steam_assets.store.runs import run_lock
+from steam_assets.store.session import RangeTaken, RunSession
 from steam_assets.targets import follow_target
+from steam_assets.upkeep import clear_the_way, tidy_up
 
 logger = logging.getLogger(__name__)
 """dagster.yaml sends this logger's lines to the run's events too, and `embed` to a file."""
@@ -28,22 +27,29 @@ class VectorColumnIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: EmbeddingStream) -> None:
         """Write every range of the stream; the first error, or Terminate, ends it after the last committed chunk."""
-        with closing(self.database.connect()) as conn:
-            run_lock(conn, context.run_id)
-            remaining = obj.limit
+        with RunSession(self.database.connect, context.run_id) as session:
+            options, run_id = obj.options, obj.run.run_id
+            clear_the_way(session, obj.column, run_id, options.drop_index, logger.info)
+            remaining = options.limit
             for id_range in obj.id_ranges:
                 monitor = self.gpu.monitor(obj.encoder, logger.info)
-                done = fill_range(conn, obj, id_range, monitor, context.run_id, logger.info, remaining)
+                try:
+                    done = fill_range(session, obj, id_range, monitor, logger.info, remaining)
+                except RangeTaken as taken:
+                    logger.warning(str(taken))
+                    context.step_context.add_asset_metadata({"skipped": str(taken)}, context.asset_key, id_range.key)
+                    continue
                 remaining = None if remaining is None else remaining - done.counts.handled
-                metadata = range_metadata(conn, obj, id_range, done)
+                metadata = range_metadata(session, obj, id_range, done)
                 context.step_context.add_asset_metadata(metadata, context.asset_key, id_range.key)
                 if len(obj.id_ranges) > 1:
                     # A run that dies in the next range leaves this one green; Dagster's own event comes at the end.
                     context.log_event(
                         dg.AssetMaterialization(context.asset_key, partition=id_range.key, metadata=metadata)
                     )
-            with conn:
-                follow_target(conn, obj.column)
+            session.transact(lambda conn: follow_target(conn, obj.column))
+            dead = tidy_up(session, obj.column, options.vacuum, logger.info)
+            context.add_output_metadata({"dead_rows": dead.dead, "dead_rows_percent": round(100 * dead.share, 2)})
 
     def load_input(self, context: dg.InputContext) -> None:
         """Refuse: a million vectors do not belong in memory; downstream assets say ``deps=`` and use SQL."""
@@ -51,7 +57,7 @@ class VectorColumnIOManager(dg.ConfigurableIOManager):
 
 
 def range_metadata(
-    conn: connection, stream: EmbeddingStream, id_range: IdRange, done: RangeReport
+    session: RunSession, stream: EmbeddingStream, id_range: IdRange, done: RangeReport
 ) -> dict[str, dg.MetadataValue]:
     """What an operator would ask of a range; numbers are plotted over time by the UI."""
     counts, monitor, encoder = done.counts, done.monitor, stream.encoder
@@ -95,14 +101,13 @@ def range_metadata(
         **{name: dg.MetadataValue.float(float(value)) for name, value in numbers.items() if value is not None},
         **{name: dg.MetadataValue.text(value) for name, value in words.items()},
         "embedding_run": dg.MetadataValue.int(stream.run.run_id),
-        "sample": sample_table(conn, stream.column, id_range),
+        "sample": sample_table(session, stream.column, id_range),
     }
 
 
-def sample_table(conn: connection, column: TextColumn, id_range: IdRange) -> dg.TableMetadataValue:
+def sample_table(session: RunSession, column: TextColumn, id_range: IdRange) -> dg.TableMetadataValue:
     """A few embedded rows of a range, to look at."""
-    with conn:
-        rows = sample_rows(conn, column, id_range)
+    rows = session.transact(lambda conn: sample_rows(conn, column, id_range))
     return dg.MetadataValue.table(
         records=[dg.TableRecord({"id": row.id, "text": row.text, "vector": row.vector}) for row in rows],
         schema=dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("id", "text", "vector")]),

@@ -10,7 +10,7 @@ from steam_assets.defs.assets import op_name, table_key, vector_key
 from steam_assets.defs.checks import RULES, column_check_name
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.defs.runs import EMBEDDING_JOB_PREFIX, embed_column
-from steam_assets.store.runs import living_run
+from steam_assets.store.locks import living_run
 
 EVERYTHING_JOB = f"{EMBEDDING_JOB_PREFIX}everything"
 

@@ -15,8 +15,8 @@ from steam_assets.defs.assets import RANGES_PER_RUN, vector_key
 from steam_assets.defs.partitions import register_ranges
 from steam_assets.id_range import IdRange
 from steam_assets.progress import Progress, watching
-from steam_assets.store.read import has_pending
-from steam_assets.store.runs import is_run_alive, mark_lost
+from steam_assets.store.locks import is_run_alive, mark_lost
+from steam_assets.store.read import count_pending
 from steam_assets.store.states import range_state
 from steam_assets.targets import target_run
 
@@ -65,21 +65,29 @@ def range_statuses(
     ]
 
 
-def ranges_to_run(
-    instance: dg.DagsterInstance, column: TextColumn, connect: Callable[[], connection]
-) -> tuple[list[IdRange], list[IdRange]]:
-    """All ranges of the column, new ones registered, and those with a row to encode or clear, or never materialized."""
+@dataclass(frozen=True)
+class Plan:
+    """All ranges of a column, those that a run has to do with, and the rows it would encode."""
+
+    ranges: Sequence[IdRange]
+    wanted: Sequence[IdRange]
+    rows: int
+
+
+def plan_column(instance: dg.DagsterInstance, column: TextColumn, connect: Callable[[], connection]) -> Plan:
+    """What there is to do now, new ranges registered: ranges with a row to encode or clear, or never materialized."""
     with closing(connect()) as conn:
         conn.autocommit = True
         run = target_run(conn, column)
         ranges = register_ranges(instance, conn, column)
-        materialized = instance.get_materialized_partitions(vector_key(column))
-        wanted = [
-            id_range
-            for id_range in ranges
-            if id_range.key not in materialized or has_pending(conn, column, run.run_id, id_range)
-        ]
-    return ranges, wanted
+        pending = {id_range: count_pending(conn, column, run.run_id, id_range) for id_range in ranges}
+    materialized = instance.get_materialized_partitions(vector_key(column))
+    wanted = [
+        id_range
+        for id_range, found in pending.items()
+        if found.rows or found.to_clear or id_range.key not in materialized
+    ]
+    return Plan(ranges, wanted, sum(found.rows for found in pending.values()))
 
 
 def embed_column(
@@ -88,18 +96,20 @@ def embed_column(
     column: TextColumn,
     connect: Callable[[], connection],
     limit: int | None = None,
+    config: Mapping[str, object] | None = None,
 ) -> Iterator[RunOutcome]:
     """Materialize and check the ranges of ``column`` that need it, a run for each stretch of neighbours.
 
-    With a ``limit`` each run has one range, so that none is started after so many rows.
+    With a ``limit`` each run has one range, so that none is started after so many rows; ``config`` are other fields of
+    EmbeddingConfig.
     """
-    ranges, wanted = ranges_to_run(instance, column, connect)
+    plan = plan_column(instance, column, connect)
     rows = 0
-    for stretch in stretches(ranges, wanted, RANGES_PER_RUN if limit is None else 1):
+    for stretch in stretches(plan.ranges, plan.wanted, RANGES_PER_RUN if limit is None else 1):
         remaining = None if limit is None else limit - rows
         if remaining == 0:
             return
-        outcome = run_ranges(instance, job, column, stretch, remaining)
+        outcome = run_ranges(instance, job, column, stretch, {**(config or {}), "limit": remaining})
         rows += outcome.rows
         yield outcome
 
@@ -109,9 +119,9 @@ def run_ranges(
     job: dg.JobDefinition,
     column: TextColumn,
     stretch: Sequence[IdRange],
-    limit: int | None = None,
+    config: Mapping[str, object] | None = None,
 ) -> RunOutcome:
-    """Materialize neighbouring ranges in one run, which the web UI shows like any other; ``limit`` stops it early."""
+    """Materialize neighbouring ranges in one run, which the web UI shows like any other, with this EmbeddingConfig."""
     first, last = stretch[0].key, stretch[-1].key
     single = first == last
     rows = 0
@@ -124,7 +134,7 @@ def run_ranges(
         result, errors = execute(
             instance,
             job,
-            {**QUIET, "ops": {"__".join(vector_key(column).path): {"config": {"limit": limit}}}},
+            {**QUIET, "ops": {"__".join(vector_key(column).path): {"config": dict(config or {})}}},
             partition_key=first if single else None,
             tags=None if single else {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
         )

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import psutil
 
@@ -81,6 +82,8 @@ class SystemMonitor:
     NVML may be absent, or fail half-way: that is told once, and everything else goes on.
     """
 
+    _cpu_since: ClassVar[float | None] = None  # psutil remembers one time for the whole process
+
     def __init__(
         self,
         device: str,
@@ -104,8 +107,7 @@ class SystemMonitor:
         self._started = time.monotonic()
         self._gpu = self._open_gpu()
         self._energy_at_start = self._read_energy_wh()
-        psutil.cpu_percent()
-        time.sleep(SHORTEST_LOOK_S)
+        self._wait_for_a_look()
         self._look()
         self._thread = threading.Thread(target=self._run, name="system-monitor", daemon=True)
         self._thread.start()
@@ -148,6 +150,13 @@ class SystemMonitor:
                 return
             self._look()
 
+    def _wait_for_a_look(self) -> None:
+        """Only the first monitor of a process has nothing to look back on; those of later ranges need not wait."""
+        if SystemMonitor._cpu_since is None:
+            psutil.cpu_percent()
+            SystemMonitor._cpu_since = time.monotonic()
+        time.sleep(max(0.0, SystemMonitor._cpu_since + SHORTEST_LOOK_S - time.monotonic()))
+
     def _look(self) -> None:
         gpu: dict[str, float | None] = {}
         if self._gpu is not None:
@@ -155,7 +164,7 @@ class SystemMonitor:
                 gpu = self._gpu.sample()
             except self._gpu.error as error:
                 self._tell_failure(error)
-        self._looked = time.monotonic()
+        self._looked = SystemMonitor._cpu_since = time.monotonic()
         self._latest = Sample(psutil.cpu_percent(), psutil.virtual_memory().percent, **gpu)
         for name, value in asdict(self._latest).items():
             if value is not None:

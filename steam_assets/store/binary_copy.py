@@ -6,27 +6,29 @@ from numpy.typing import NDArray
 from steam_assets.embeddings import Embeddings
 
 
-def copy_payload(embeddings: Embeddings) -> bytes:
-    """The rows in binary COPY format: id, xmin, md5 and vector, each behind its length in bytes.
+def copy_payload(*parts: Embeddings) -> bytes:
+    """The rows of all parts in binary COPY format: id, xmin, md5 and vector, each behind its length in bytes.
 
     One numpy record per row and no loop over rows; text ids of equal length share a record type. See "Binary Format"
     in https://www.postgresql.org/docs/current/sql-copy.html; a vector is int16 dimension, int16 unused, float4s.
     """
+    return b"".join([b"PGCOPY\n\xff\r\n\0", bytes(8), *map(_body, parts), b"\xff\xff"])
+
+
+def _body(embeddings: Embeddings) -> bytes:
     versions = np.asarray(embeddings.row_versions, dtype=np.uint32)
     digests = np.frombuffer(b"".join(embeddings.source_md5), dtype="V16")
     if all(isinstance(id_, int) for id_ in embeddings.ids):
         integers = np.asarray(embeddings.ids, dtype=np.int64)
-        body = _records(">i8", integers, versions, digests, embeddings.vectors).tobytes()
-    else:
-        encoded = [str(id_).encode() for id_ in embeddings.ids]
-        lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
-        parts = []
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
-            ids = np.frombuffer(b"".join(encoded[row] for row in rows), dtype=f"V{length}") if length else None
-            parts.append(_records(f"V{length}", ids, versions[rows], digests[rows], embeddings.vectors[rows]).tobytes())
-        body = b"".join(parts)
-    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + body + b"\xff\xff"
+        return _records(">i8", integers, versions, digests, embeddings.vectors).tobytes()
+    encoded = [str(id_).encode() for id_ in embeddings.ids]
+    lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+    groups = []
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        ids = np.frombuffer(b"".join(encoded[row] for row in rows), dtype=f"V{length}") if length else None
+        groups.append(_records(f"V{length}", ids, versions[rows], digests[rows], embeddings.vectors[rows]).tobytes())
+    return b"".join(groups)
 
 
 def _records(

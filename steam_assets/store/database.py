@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlencode
 
 import psycopg2
 from psycopg2 import errors, sql
@@ -14,9 +13,12 @@ from psycopg2.extensions import connection, make_dsn, parse_dsn
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import home, make_home, setting
 from steam_assets.store import embedded
+from steam_assets.store.limits import LOCK_TIMEOUT_S as LOCK_TIMEOUT_S
+from steam_assets.store.limits import set_limits
+from steam_assets.store.pooler import has_own_session
+from steam_assets.store.server_errors import diagnose, ends_connection
 
 CONNECT_TIMEOUT_S = 10
-LOCK_TIMEOUT_S = 60
 DEFAULTS = {
     "application_name": "steam_assets",
     "connect_timeout": str(CONNECT_TIMEOUT_S),
@@ -47,7 +49,11 @@ LIBPQ_PLACES = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE")
 
 
 class DatabaseUnavailable(SteamAssetsError):
-    """The database does not answer, does not let us in, or lacks what is needed."""
+    """The database does not answer, does not let us in, or lacks what is needed; ``is_passing``: waiting may help."""
+
+    def __init__(self, message: str, is_passing: bool = False) -> None:
+        super().__init__(message)
+        self.is_passing = is_passing
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class DatabaseAddress:
         words = self.words
         if "service" in words and "host" not in words:
             return f"service {words['service']}"
-        user = words.get("user") or _system_user()
+        user = words.get("user") or system_user()
         host = words.get("host") or words.get("hostaddr") or "the local socket"
         return f"database {words.get('dbname') or user} on {host}, port {words.get('port', '5432')}, as {user}"
 
@@ -85,10 +91,10 @@ def find_database(url: str | None = None) -> DatabaseAddress:
     postgresql+psycopg2:// is understood. Raises SteamAssetsError for an address that cannot be read.
     """
     if url:
-        return _address(url, "--database-url")
+        return read_address(url, "--database-url")
     for name in ("STEAM_ASSETS_DATABASE_URL", "DATABASE_URL"):
         if value := setting(name):
-            return _address(value, name)
+            return read_address(value, name)
     if any(setting(name) for name in PREDECESSOR_VARIABLES):
         return _from_predecessor_variables()
     if any(setting(name) for name in LIBPQ_PLACES):
@@ -100,60 +106,76 @@ def embedded_database() -> DatabaseAddress:
     """The database ``steam`` of the embedded server, started and created as needed, whatever the environment names."""
     server = embedded.start(make_home("postgres"))
     address = DatabaseAddress(server.dsn("steam"), f"embedded in {home()}")
-    _create_database(DatabaseAddress(server.dsn("postgres"), address.source), "steam")
+    create_database(DatabaseAddress(server.dsn("postgres"), address.source), "steam")
     return address
 
 
 def connect(address: DatabaseAddress) -> connection:
-    """A connection in UTF-8, with autocommit off; whoever opens it closes it.
+    """A connection in UTF-8 with the limits of limits.py, with autocommit off; whoever opens it closes it.
 
-    A lock that another session holds is waited for LOCK_TIMEOUT_S. Raises DatabaseUnavailable.
+    Raises DatabaseUnavailable, also for a pooler that gives us no session of our own, and for an encoding that does
+    not say what its bytes mean.
     """
     try:
-        conn: connection = psycopg2.connect(make_dsn(**{**DEFAULTS, **address.words}), client_encoding="UTF8")
+        conn = _open(address)
+        try:
+            _check_encoding(address, conn)
+            conn.autocommit = True
+            _limit(address, conn)
+            conn.autocommit = False
+        except BaseException:
+            conn.close()
+            raise
     except (psycopg2.OperationalError, UnicodeDecodeError) as error:
         raise _unavailable(address, error) from None
-    # SET, not the start-up option: poolers such as PgBouncer refuse options they do not know.
-    conn.autocommit = True
-    with conn.cursor() as cursor:
-        cursor.execute("SET lock_timeout = %s", (f"{LOCK_TIMEOUT_S}s",))
-    conn.autocommit = False
     return conn
 
 
-def dagster_url(address: DatabaseAddress) -> str:
-    """SQLAlchemy's URL for Dagster's own tables: STEAM_ASSETS_DAGSTER_URL, or the database ``dagster`` beside the data.
-
-    That database is created when it is absent. Raises SteamAssetsError where we may not.
-    """
-    if value := setting("STEAM_ASSETS_DAGSTER_URL"):
-        return _sqlalchemy_url(_address(value, "STEAM_ASSETS_DAGSTER_URL"))
-    beside = address.with_database("dagster")
-    try:
-        _create_database(address, "dagster")
-        _check_dagster_can_work(beside)
-    except (errors.InsufficientPrivilege, DatabaseUnavailable) as error:
-        raise SteamAssetsError(
-            f"Dagster's runs and events cannot be kept in {beside.description}: {str(error).strip()}. "
-            "Set STEAM_ASSETS_DAGSTER_URL to a database for them, or have the administrator create this one."
-        ) from None
-    return _sqlalchemy_url(beside)
+def _open(address: DatabaseAddress) -> connection:
+    opened: connection = psycopg2.connect(make_dsn(**{**DEFAULTS, **address.words}), client_encoding="UTF8")
+    return opened
 
 
-def _check_dagster_can_work(address: DatabaseAddress) -> None:
-    """Raise where Dagster's tables are absent and this user may not create them."""
-    with closing(connect(address)) as conn, conn.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT to_regclass('runs') IS NOT NULL
-                OR COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)
-            """
+def _check_encoding(address: DatabaseAddress, conn: connection) -> None:
+    if conn.info.parameter_status("server_encoding") == "SQL_ASCII":
+        raise DatabaseUnavailable(
+            f"{address.description} (from {address.source}) has the encoding SQL_ASCII, which keeps bytes without "
+            "saying what they mean; expected UTF8. Dump it, and restore it into a database that was made with "
+            "CREATE DATABASE ... TEMPLATE template0 ENCODING 'UTF8'."
         )
-        if cursor.fetchone() != (True,):
-            raise DatabaseUnavailable("this user may not create tables in it")
 
 
-def _create_database(address: DatabaseAddress, name: str) -> None:
+def _limit(address: DatabaseAddress, conn: connection) -> None:
+    """Set the session's limits, once it is known that it is a session of our own."""
+    given = address.words.get("options") or os.environ.get("PGOPTIONS", "")
+    if set_limits(conn, given, behind_pooler=address in _with_sessions):
+        return
+    with closing(_open(address)) as other:
+        other.autocommit = True
+        if not has_own_session(conn, other):
+            raise DatabaseUnavailable(
+                f"{address.description} (from {address.source}) is a pooler that shares server connections between "
+                "transactions, like PgBouncer with pool_mode = transaction or statement; expected one for each "
+                "session, which run locks and temporary tables live in. Name a database of the pooler with "
+                "pool_mode = session, or the server itself."
+            )
+    _with_sessions.add(address)
+    set_limits(conn, given, behind_pooler=True)
+
+
+_with_sessions: set[DatabaseAddress] = set()
+"""Poolers that were found to give each connection a session of its own."""
+
+
+def is_connection_lost(error: BaseException, conn: connection | None = None) -> bool:
+    """Whether ``error`` means that the connection is gone, or could not be had for now, so that another may do better.
+
+    ``conn`` is the one on which it was raised; an error that does not say so by itself is judged by its state.
+    """
+    return error.is_passing if isinstance(error, DatabaseUnavailable) else ends_connection(error, conn)
+
+
+def create_database(address: DatabaseAddress, name: str) -> None:
     """Create a database beside ``address`` when it is absent; another process may be doing the same."""
     with closing(connect(address)) as conn, conn.cursor() as cursor:
         conn.autocommit = True
@@ -163,11 +185,16 @@ def _create_database(address: DatabaseAddress, name: str) -> None:
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
-def _address(text: str, source: str) -> DatabaseAddress:
+def read_address(text: str, source: str) -> DatabaseAddress:
+    """The address that a person wrote: libpq's words or a URL, SQLAlchemy's among them; raises SteamAssetsError."""
     # SQLAlchemy names its driver in the scheme; libpq does not know that.
     scheme, separator, rest = text.strip().partition("://")
     dsn = f"{scheme.partition('+')[0]}{separator}{rest}" if separator else text.strip()
+    place, _, path = rest.partition("?")[0].partition("/")
     try:
+        if place.count("@") > 1 or "@" in path:
+            # libpq would take a part of the password for the host or the database, and messages show those.
+            raise psycopg2.ProgrammingError
         return DatabaseAddress(make_dsn(**parse_dsn(dsn)), source)
     except psycopg2.Error:
         # The parser's message repeats parts of what it read, and that may be the password.
@@ -195,44 +222,18 @@ def _from_variables(variables: Mapping[str, str]) -> DatabaseAddress:
     return DatabaseAddress(make_dsn(**{variables[name]: value for name, value in found.items()}), source)
 
 
-def _sqlalchemy_url(address: DatabaseAddress) -> str:
-    words = address.words
-    place = ""
-    if user := words.pop("user", ""):
-        place = quote(user, safe="")
-        if password := words.pop("password", ""):
-            place += f":{quote(password, safe='')}"
-        place += "@"
-    if not words.get("host", "/").startswith("/") and "," not in words["host"]:
-        host = words.pop("host")
-        place += f"[{host}]" if ":" in host else host
-        if port := words.pop("port", ""):
-            place += f":{port}"
-    database = quote(words.pop("dbname", ""), safe="")
-    return f"postgresql+psycopg2://{place}/{database}" + (f"?{urlencode(words)}" if words else "")
-
-
 def _unavailable(address: DatabaseAddress, error: Exception) -> DatabaseUnavailable:
     """What libpq said, in one sentence with what to do about it."""
     said = " ".join(str(error).split())
     if password := address.words.get("password"):
         said = said.replace(password, "***")
-    advice = next((advice for words, advice in ADVICE if any(word in said for word in words)), "Check the address.")
-    return DatabaseUnavailable(f"Cannot open {address.description} (from {address.source}): {said} {advice}")
+    known = diagnose(said)
+    message = f"Cannot open {address.description} (from {address.source}): {said} {known.advice}"
+    return DatabaseUnavailable(message, known.is_passing)
 
 
-ADVICE = (
-    (("password authentication failed", "no password supplied"), "Check user and password."),
-    (("no pg_hba.conf entry", "authentication failed"), "Check the user, sslmode, and the server's pg_hba.conf."),
-    (("too many", "remaining connection slots"), "Close other clients, or raise max_connections."),
-    (("FATAL: database",), "Create it with CREATE DATABASE, or correct the name."),
-    (("FATAL: role",), "Check the user."),
-    (("could not translate host name",), "Check the host's name."),
-    (("Connection refused", "timeout", "No such file", "unreachable"), "Check that the server runs there."),
-)
-
-
-def _system_user() -> str:
+def system_user() -> str:
+    """Who runs this process: the user that libpq takes when none is named."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

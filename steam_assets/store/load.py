@@ -9,11 +9,13 @@ import numpy as np
 from psycopg2.extensions import TransactionRollbackError
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
+from steam_assets.store.catalog import get_table
 from steam_assets.store.files import PUBLISHED_TABLES, InputFile
 from steam_assets.store.records import BrokenRecord, read_header, read_rows
 from steam_assets.store.rejects import Reject, Rejects
 from steam_assets.store.row_check import RowCheck
-from steam_assets.store.shape import read_shape
+from steam_assets.store.schema_version import check_schema
+from steam_assets.store.server import check_writable
 from steam_assets.store.upsert import Outcome, StagedRow, Upsert
 from steam_assets.store.values import BadValue
 
@@ -80,7 +82,9 @@ def load_file(
     """Load one file; raises, before anything is written, when it cannot be read to its end or lacks a column."""
     table = next(table for table in PUBLISHED_TABLES if table.name == file.table)
     with conn:
-        check = RowCheck(table, read_shape(conn, table.name))
+        check_schema(conn)
+        check_writable(conn)
+        check = RowCheck(table, get_table(conn, table.name))
     survey = _survey(file, check, progress)
     check.require(file.label, survey.columns)
     upsert = Upsert(check.shape, table.key, tuple(check.converters))

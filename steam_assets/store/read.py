@@ -11,6 +11,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.embeddings import SourceTexts
 from steam_assets.id_range import EVERYTHING, IdRange
+from steam_assets.store.missing_index import missing
 from steam_assets.store.states import BLANK_TEXT, in_range, join_unembeddable, names, state_of_row
 
 PAGE_ROWS = 2_048
@@ -46,12 +47,25 @@ WINDOW = sql.SQL("""
 """)
 
 COUNT_PENDING = sql.SQL("""
-    SELECT count(*), coalesce(sum(octet_length(t.{text})), 0)
+    SELECT count(*) FILTER (WHERE {to_be_read}),
+           coalesce(sum(octet_length(t.{text})) FILTER (WHERE {to_be_read}), 0),
+           count(*) FILTER (WHERE NOT ({to_be_read}))
     FROM {table} AS t
     {unembeddable}
     WHERE {in_range}
       AND {state} IN ('missing', 'stale')
-      AND {to_be_read}
+""")
+
+# In the words of the partial index, where there is one: then new rows are found without reading the others.
+HAS_MISSING = sql.SQL("""
+    SELECT EXISTS (
+        SELECT
+        FROM {table} AS t
+        {unembeddable}
+        WHERE {in_range}
+          AND {missing}
+          AND unembeddable.kind IS NULL
+    )
 """)
 
 HAS_PENDING = sql.SQL("""
@@ -64,15 +78,20 @@ HAS_PENDING = sql.SQL("""
     )
 """)
 
+# The rows first: beside ORDER BY the planner would have every text of the range go through regexp_replace.
 SAMPLE = sql.SQL("""
-    SELECT t.{id}::text,
-           left(regexp_replace(t.{text}, '\\s+', ' ', 'g'), 80),
-           '[' || array_to_string((t.{vector}::real[])[1:3], ', ') || ', ...]'
-    FROM {table} AS t
-    WHERE {in_range}
-      AND t.{vector} IS NOT NULL
-    ORDER BY t.{id}
-    LIMIT {rows}
+    SELECT id::text,
+           left(regexp_replace(text, '\\s+', ' ', 'g'), 80),
+           '[' || array_to_string((vector::real[])[1:3], ', ') || ', ...]'
+    FROM (
+        SELECT t.{id} AS id, t.{text} AS text, t.{vector} AS vector
+        FROM {table} AS t
+        WHERE {in_range}
+          AND t.{vector} IS NOT NULL
+        ORDER BY t.{id}
+        LIMIT {rows}
+    ) AS first
+    ORDER BY id
 """)
 
 # In the order of a hash: as good as random, and the same rows each time.
@@ -142,13 +161,21 @@ def _pending_rows(conn: connection, column: TextColumn, run_id: int, id_range: I
         after = sql.SQL("t.{} > {}").format(sql.Identifier(column.id), sql.Literal(rows[-1].id))
 
 
-def count_pending(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> tuple[int, int]:
-    """Rows that ``read_pending`` would yield, and the bytes of their texts."""
+class Pending(NamedTuple):
+    """What waits in a range: rows to encode with the bytes of their texts, and rows whose vector is to be cleared."""
+
+    rows: int
+    bytes: int
+    to_clear: int
+
+
+def count_pending(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> Pending:
+    """What the next run finds to do, counted now; its ``rows`` are those that ``read_pending`` would yield."""
     with conn.cursor() as cur:
         cur.execute(COUNT_PENDING.format(**_pending(column, run_id, id_range)))
         row = cur.fetchone()
     assert row is not None
-    return row[0], row[1]
+    return Pending(*row)
 
 
 def _pending(column: TextColumn, run_id: int, id_range: IdRange) -> dict[str, sql.Composable]:
@@ -157,17 +184,25 @@ def _pending(column: TextColumn, run_id: int, id_range: IdRange) -> dict[str, sq
         "unembeddable": join_unembeddable(column, run_id),
         "in_range": in_range(column, id_range),
         "state": state_of_row(column, run_id),
+        "missing": missing(column, "t"),
         "to_be_read": TO_BE_READ.format(blank_text=BLANK_TEXT.format(**names(column))),
     }
 
 
+def has_missing(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> bool:
+    """Whether any row of the range waits for its first vector; with the partial index a matter of milliseconds."""
+    return _exists(conn, HAS_MISSING, column, run_id, id_range)
+
+
 def has_pending(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> bool:
-    """Whether any row of the range waits to be encoded or cleared; stops at the first."""
+    """Whether any row of the range waits to be encoded or cleared; stops at the first, and looks at new rows first."""
+    return has_missing(conn, column, run_id, id_range) or _exists(conn, HAS_PENDING, column, run_id, id_range)
+
+
+def _exists(conn: connection, query: sql.SQL, column: TextColumn, run_id: int, id_range: IdRange) -> bool:
     with conn.cursor() as cur:
-        cur.execute(HAS_PENDING.format(**_pending(column, run_id, id_range)))
-        row = cur.fetchone()
-    assert row is not None
-    return bool(row[0])
+        cur.execute(query.format(**_pending(column, run_id, id_range)))
+        return cur.fetchone() == (True,)
 
 
 def sample_texts(conn: connection, column: TextColumn, rows: int) -> list[str]:

@@ -1,22 +1,22 @@
 """Runs, the run each vector column holds, and the record of every attempt at a range. Vectors are written in write.py.
 
-No function here commits: the caller owns the transaction. Only run_lock outlives it, as a lock of the session.
+No function here commits: the caller owns the transaction. The locks that say which run is alive are locks.py.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from psycopg2 import errors, sql
+from psycopg2 import sql
 from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
 from steam_assets.columns import TextColumn
 from steam_assets.errors import SteamAssetsError
+from steam_assets.store.locks import run_lock_name
 
 RangeStatus = Literal["running", "done", "failed", "aborted", "lost"]
 
@@ -150,22 +150,15 @@ def start_range(
     versions = None if library_versions is None else Json(dict(library_versions))
     values = (column.qualified_table, column.vector, run_id, range_key, dagster_run_id, device, dtype, versions)
     with conn.cursor() as cursor:
-        try:
-            cursor.execute(START_RANGE, (*values, _lock_name(dagster_run_id)))
-        except errors.UndefinedColumn as error:
-            raise SteamAssetsError(
-                f"The tables of this database are of an earlier version: {error.diag.message_primary}. "
-                "Run `steam-assets init`, which adds what is missing."
-            ) from None
+        cursor.execute(START_RANGE, (*values, run_lock_name(dagster_run_id)))
         (range_id,) = cursor.fetchone() or (0,)
     return int(range_id)
 
 
 START_RANGE = """
     INSERT INTO public.embedding_run_ranges
-           (table_name, vector_column, run_id, range_key, dagster_run_id, device, dtype, library_versions,
-            details, lock_key)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, NULL, hashtextextended(%s, 0))
+           (table_name, vector_column, run_id, range_key, dagster_run_id, device, dtype, library_versions, lock_key)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, hashtextextended(%s, 0))
     RETURNING range_id
 """
 
@@ -199,64 +192,3 @@ def finish_range(
     )
     with conn.cursor() as cursor:
         cursor.execute(statement, {**values, "range_id": range_id})
-
-
-def run_lock(conn: connection, dagster_run_id: str) -> None:
-    """Hold this run's lock until the connection ends, whatever becomes of its transactions: the run is alive.
-
-    Shared, because the steps of one run have a connection each. Needs a session of its own: no pooler that shares one.
-    """
-    with conn.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (_lock_name(dagster_run_id),))
-
-
-@contextmanager
-def living_run(connect: Callable[[], connection], dagster_run_id: str) -> Iterator[connection]:
-    """A connection in autocommit that holds the run's lock until the block ends."""
-    with closing(connect()) as conn:
-        conn.autocommit = True
-        run_lock(conn, dagster_run_id)
-        yield conn
-
-
-def is_run_alive(conn: connection, dagster_run_id: str) -> bool:
-    """Whether some connection holds this run's lock; asks without taking it."""
-    with conn.cursor() as cursor:
-        cursor.execute(
-            f"SELECT hashtextextended(%s, 0) IN ({HELD_KEYS})",
-            (_lock_name(dagster_run_id),),
-        )
-        return cursor.fetchone() == (True,)
-
-
-def mark_lost(conn: connection) -> list[str]:
-    """Mark running ranges as lost where their run holds no lock; returns those runs' Dagster ids. Does not commit."""
-    with conn.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH lost AS (
-                UPDATE public.embedding_run_ranges
-                SET status = 'lost', finished_at = clock_timestamp()
-                WHERE status = 'running'
-                  AND (lock_key IS NULL OR lock_key NOT IN ({HELD_KEYS}))
-                RETURNING dagster_run_id
-            )
-            SELECT DISTINCT dagster_run_id FROM lost WHERE dagster_run_id IS NOT NULL ORDER BY 1
-            """  # noqa: S608 (a constant)
-        )
-        return [run for (run,) in cursor.fetchall()]
-
-
-# pg_locks shows a 64-bit key as two halves; objsubid 1 says that it is one.
-HELD_KEYS = """
-    SELECT (classid::bigint << 32) | objid::bigint
-    FROM pg_locks
-    WHERE locktype = 'advisory'
-      AND objsubid = 1
-      AND granted
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-
-
-def _lock_name(dagster_run_id: str) -> str:
-    return f"steam_assets run {dagster_run_id}"

@@ -9,9 +9,12 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn, check_registry
 from steam_assets.errors import SteamAssetsError
-from steam_assets.store.catalog import check_source, find_table, has_foreign_key_to_runs
+from steam_assets.store.catalog import find_table, has_foreign_key_to_runs
 from steam_assets.store.database import DatabaseUnavailable
+from steam_assets.store.embeddable import check_source
+from steam_assets.store.missing_index import create_index, steps_after_commit
 from steam_assets.store.predecessor import mend_runs
+from steam_assets.store.schema_version import SCHEMA_VERSION, record_version, schema_version
 from steam_assets.store.statements import Statement, schema_blocks
 
 MAX_DIMENSION = 16_000  # of pgvector's type vector
@@ -25,20 +28,28 @@ class DimensionMismatch(SteamAssetsError):
 
 @dataclass(frozen=True)
 class SchemaPlan:
-    """What is to be done, what was there already, and what else a person should know; printed, it is an SQL script."""
+    """What is to be done, what was there already, and what else a person should know; printed, it is a psql script.
+
+    ``statements`` belong in one transaction; ``after_commit`` are steps that PostgreSQL allows in none.
+    """
 
     statements: tuple[Statement, ...]
+    after_commit: tuple[Statement, ...]
     found: tuple[str, ...]
     notices: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.statements))
+        transaction = ("BEGIN;\n", *map(str, self.statements), "COMMIT;\n") if self.statements else ()
+        return "\n".join((*transaction, *map(str, self.after_commit)))
 
 
-def plan_schema(conn: connection, columns: Sequence[TextColumn], model_dimension: int) -> SchemaPlan:
+def plan_schema(
+    conn: connection, columns: Sequence[TextColumn], model_dimension: int, indexed: bool = True
+) -> SchemaPlan:
     """What the database lacks for ``columns`` and a model of this dimension; an empty plan when it lacks nothing.
 
-    Holds other inits off until the transaction ends: commit after apply_schema, or roll back. Raises DimensionMismatch,
+    ``indexed`` plans the indexes of missing_index.py too. Holds other inits off until the transaction ends: commit
+    after apply_schema, or roll back. Raises DimensionMismatch, SchemaMismatch for tables that a newer version made,
     DatabaseUnavailable without pgvector, and SteamAssetsError for a table or column that cannot be used.
     """
     check_registry(tuple(columns))
@@ -51,13 +62,23 @@ def plan_schema(conn: connection, columns: Sequence[TextColumn], model_dimension
             raise SteamAssetsError("Another init is at work on this database. Run this one when it is done.") from None
     found: list[str] = []
     notices: list[str] = []
+    after_commit: list[Statement] = []
+    version = schema_version(conn)
     statements = [
         *_extension(conn, found),
         *mend_runs(conn, notices),
         *_tables(conn, columns, found),
         *(step for column in columns for step in _columns(conn, column, model_dimension, found, notices)),
     ]
-    return SchemaPlan(tuple(statements), tuple(found), tuple(notices))
+    for column in columns if indexed else ():
+        table = find_table(conn, column.schema, column.table)
+        if table is None:
+            statements.append(create_index(conn, column))
+        else:
+            after_commit += steps_after_commit(conn, column, table.kind == "p", notices)
+    if version != SCHEMA_VERSION:
+        statements.append(record_version(conn, version))
+    return SchemaPlan(tuple(statements), tuple(after_commit), tuple(found), tuple(notices))
 
 
 def apply_schema(conn: connection, plan: SchemaPlan) -> None:

@@ -85,6 +85,12 @@ CREATE TABLE IF NOT EXISTS public.embedding_failures (
 -- column public.embedding_failures.released_at: when somebody asked to try a row again; attempts go on being counted
 ALTER TABLE public.embedding_failures ADD COLUMN IF NOT EXISTS released_at timestamptz;
 
+-- table public.embedding_schema: the versions that these tables have had; the highest is the present one
+CREATE TABLE IF NOT EXISTS public.embedding_schema (
+    version    integer PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- table public.embedding_dropped_indexes: indexes on vectors that were dropped for bulk work, to be built again after it
 CREATE TABLE IF NOT EXISTS public.embedding_dropped_indexes (
     table_name     text NOT NULL,

@@ -64,6 +64,8 @@ COUNT = sql.SQL("""
     LEFT JOIN public.embedding_runs AS run ON run.run_id = found.run_id
 """)
 
+COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table} AS t WHERE {in_range}")
+
 # One condition per check; a row for which it is true is an offender of that check.
 OFFENCES = {
     "pending": sql.SQL("state IN ('stale', 'missing')"),
@@ -145,6 +147,15 @@ def range_state(
     found = {rule: Offence(counts[6 + 2 * n], tuple(counts[7 + 2 * n] or ())) for n, rule in enumerate(OFFENCES)}
     total, blank, failed, embedded, stale, missing = counts[:6]
     return RangeState(total, blank, failed, embedded, stale, missing, found)
+
+
+def count_rows(conn: connection, column: TextColumn, id_range: IdRange = EVERYTHING) -> int:
+    """Rows of a range, whatever their state."""
+    with conn.cursor() as cur:
+        cur.execute(COUNT_ROWS.format(**names(column), in_range=in_range(column, id_range)))
+        row = cur.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def names(column: TextColumn) -> dict[str, sql.Composable]:

@@ -6,6 +6,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.store.runs import column_runs
+from steam_assets.store.schema_version import check_schema
 from steam_assets.store.states import RangeState, range_state
 
 LAST_RANGE = """
@@ -22,10 +23,8 @@ LAST_RANGE = """
 
 
 def is_initialised(conn: connection) -> bool:
-    """Whether `init` has been here."""
-    with conn.cursor() as cur:
-        cur.execute("SELECT to_regclass('public.embedding_columns') IS NOT NULL")
-        return cur.fetchone() == (True,)
+    """Whether `init` has been here; raises SchemaMismatch when it was that of another version."""
+    return check_schema(conn)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """Ours with PostgreSQL at both ends: rows in a scratch database of the embedded server, read, encoded and committed."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +11,7 @@ from steam_assets.columns import TextColumn
 from steam_assets.encoder.backend import Vectors
 from steam_assets.encoder.monitor import SystemMonitor
 from steam_assets.id_range import IdRange
+from steam_assets_tests.benchmarks.scratch import scratch_database
 from steam_assets_tests.benchmarks.variants import Measurement, Ours, Skipped
 from steam_assets_tests.benchmarks.watch import Watch
 from steam_assets_tests.benchmarks.workload import Workload
@@ -22,13 +21,9 @@ if TYPE_CHECKING:
 
     from steam_assets.store.runs import EmbeddingRun
 
-Connect = Callable[[], "connection"]
-
 PASS_STEP = 10_000_000
 """Ids of a pass begin here times its number: each pass is a range, and no text is met again within one."""
 INSERTED_ROWS = 1_000
-
-_numbers = count(1)
 
 
 @dataclass
@@ -55,6 +50,7 @@ class EndToEnd:
         """Fill a column of a new database, one range a pass; the vectors are what can be read back afterwards."""
         assert self.chosen is not None
         from steam_assets.pipeline import EmbeddingStream, fill_range
+        from steam_assets.store.session import RunSession
 
         encoder = self.chosen.encoder
         device = self.chosen.settings.device
@@ -64,9 +60,9 @@ class EndToEnd:
             run = fill_table(conn, column, workload, self.chosen)
             ranges = [IdRange(start, start + PASS_STEP) for start in range(0, workload.passes * PASS_STEP, PASS_STEP)]
             stream = EmbeddingStream(column, ranges, run, encoder, connect)
-            with Watch(device) as watch:
+            with RunSession(connect, "benchmark") as session, Watch(device) as watch:
                 for id_range in ranges:
-                    fill_range(conn, stream, id_range, SystemMonitor(device, _ignore), "benchmark", _ignore)
+                    fill_range(session, stream, id_range, SystemMonitor(device, _ignore), _ignore)
             vectors = read_vectors(conn, column, len(workload.corpus), encoder.model.dimension)
         return Measurement(
             watch.seconds,
@@ -86,27 +82,6 @@ class EndToEnd:
 
 def _ignore(_line: str) -> None:
     """Neither log lines nor statistics are wanted."""
-
-
-@contextmanager
-def scratch_database() -> Iterator[Connect]:
-    """Connections to a database of the embedded server that is there until the end, whatever the environment names."""
-    from psycopg2 import sql
-
-    from steam_assets.settings import make_home
-    from steam_assets.store import embedded
-    from steam_assets.store.database import DatabaseAddress, connect
-
-    server = embedded.start(make_home("postgres"))
-    name = f"benchmark_{os.getpid()}_{next(_numbers)}"
-    address = DatabaseAddress(server.dsn(name), "the benchmark")
-    with closing(connect(address.with_database("postgres"))) as conn, conn.cursor() as cursor:
-        conn.autocommit = True
-        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            yield lambda: connect(address)
-        finally:
-            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def fill_table(conn: "connection", column: TextColumn, workload: Workload, ours: Ours) -> "EmbeddingRun":
