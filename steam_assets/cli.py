@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from steam_assets import __version__
+from steam_assets.cli_db import db
 from steam_assets.columns import COLUMNS, TextColumn, find_column
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
 from steam_assets.exits import run_and_exit
@@ -26,6 +27,7 @@ from steam_assets.options import (
     json_option,
     keep_to_embedded_database,
     port_option,
+    upkeep_options,
 )
 from steam_assets.settings import setting
 
@@ -43,6 +45,9 @@ def cli() -> None:
     """
 
 
+cli.add_command(db)
+
+
 def main() -> None:
     """The console script."""
     run_and_exit(lambda: cli.main(standalone_mode=False, prog_name="steam-assets"))
@@ -52,23 +57,27 @@ def main() -> None:
 @database_option
 @click.option("--model", metavar="NAME", help="A hub id, a directory, or all-MiniLM-L6-v2. [default: BAAI/bge-m3]")
 @click.option("--adopt", is_flag=True, help="Take over vectors that are there, if encoding 200 of them again agrees.")
+@click.option("--no-index", is_flag=True, help="Do without the indexes that find new rows in milliseconds.")
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 @device_options
-def init(model: str | None, adopt: bool, dry_run: bool, **device: Unpack[DeviceOptions]) -> None:
+def init(model: str | None, adopt: bool, no_index: bool, dry_run: bool, **device: Unpack[DeviceOptions]) -> None:
     """Create or complete the schema, and choose the model of columns that have none."""
     from steam_assets.initialise import initialise
+    from steam_assets.store.missing_index import build_after_commit
     from steam_assets.targets import adopt as adopt_column
     from steam_assets.terminal import adoption_line
 
     with closing(connect()) as conn:
         with conn:
-            done = initialise(conn, COLUMNS, model, dry_run=dry_run)
+            done = initialise(conn, COLUMNS, model, dry_run=dry_run, indexed=not no_index)
         if dry_run:
-            click.echo(str(done.plan) if done.plan.statements else "-- The schema is complete; nothing to do.")
+            click.echo(str(done.plan) or "-- The schema is complete; nothing to do.")
             return
         for line in (*done.plan.notices, *(f"+ {statement.reason}" for statement in done.plan.statements)):
             click.echo(line)
-        if not done.plan.statements:
+        for line in build_after_commit(conn, done.plan.after_commit):
+            click.echo(line)
+        if not str(done.plan):
             click.echo("The schema is complete; nothing to do.")
         for column in COLUMNS if adopt else ():
             click.echo(adoption_line(column, adopt_column(conn, column, gpu(device).encoder)))
@@ -101,6 +110,7 @@ def load(paths: Sequence[Path], table: str | None, as_json: bool) -> None:
 @click.option("--model", metavar="NAME", help="Fill the columns with this model from now on (asks first).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N rows.")
+@upkeep_options
 @click.option("--dry-run", is_flag=True, help="Only say what it would take: rows, tokens, time, disk.")
 @device_options
 @json_option
@@ -109,6 +119,9 @@ def embed(
     model: str | None,
     yes: bool,
     limit: int | None,
+    max_failed_percent: float | None,
+    drop_index: bool | None,
+    vacuum: bool | None,
     dry_run: bool,
     as_json: bool,
     **device: Unpack[DeviceOptions],
@@ -122,7 +135,7 @@ def embed(
 
     if model and dry_run:
         raise click.UsageError("--dry-run changes nothing, the model neither. Leave out one of --model and --dry-run.")
-    chosen = [find_column(name) for name in columns] or list(COLUMNS)
+    chosen = _chosen(columns)
     with closing(connect()) as conn:
         if model:
             for column in chosen:
@@ -133,7 +146,8 @@ def embed(
         found = [estimate(connect, column, gpu(device).encoder) for column in chosen]
         click.echo(json.dumps([asdict(e) for e in found]) if as_json else "\n".join(map(estimate_lines, found)))
         return
-    outcome = embed_columns(chosen, connect, gpu(device), limit, say_aside)
+    config = {"max_failed_percent": max_failed_percent, "drop_index": drop_index, "vacuum": vacuum}
+    outcome = embed_columns(chosen, connect, gpu(device), limit, say_aside, config)
     with closing(connect()) as conn:
         statuses = [status for column in chosen if (status := column_status(conn, column))]
     click.echo(json.dumps([s.as_json() for s in statuses]) if as_json else status_table(statuses))
@@ -162,6 +176,42 @@ def status(as_json: bool) -> None:
         click.echo(status_table(statuses))
     else:
         click.echo("No column has a model yet. Run `steam-assets init`.")
+
+
+@cli.command()
+@database_option
+@columns_argument
+@json_option
+def failures(columns: Sequence[str], as_json: bool) -> None:
+    """Rows of COLUMNs (all of them by default) that could not be embedded, each with its reason."""
+    from steam_assets.store.failures import list_failures
+    from steam_assets.targets import target_run
+    from steam_assets.terminal import failure_lines, json_array
+
+    with closing(connect()) as conn:
+        conn.autocommit = True
+        targets = {column: target_run(conn, column).run_id for column in _chosen(columns)}
+        rows = (row for column, run_id in targets.items() for row in list_failures(conn, column, run_id))
+        for line in json_array(map(asdict, rows)) if as_json else failure_lines(rows):
+            click.echo(line)
+
+
+@cli.command()
+@database_option
+@click.option("--column", "columns", multiple=True, metavar="COLUMN", help="Where; every column by default.")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="A row; every row that failed by default.")
+@json_option
+def retry(columns: Sequence[str], ids: Sequence[str], as_json: bool) -> None:
+    """Have the next `embed` try rows again that could not be embedded."""
+    from steam_assets.store.failures import release
+    from steam_assets.targets import target_run
+    from steam_assets.terminal import retry_lines
+
+    with closing(connect()) as conn, conn:
+        targets = {column: target_run(conn, column).run_id for column in _chosen(columns)}
+        released = release(conn, targets, ids or None)
+    found = [{"column": str(column), "released": rows} for column, rows in released.items()]
+    click.echo(json.dumps(found) if as_json else retry_lines(released))
 
 
 @cli.command()
@@ -197,7 +247,7 @@ def ranges(columns: Sequence[str], as_json: bool) -> None:
     from steam_assets.defs.runs import range_statuses
     from steam_assets.terminal import table
 
-    chosen = [find_column(name) for name in columns] or COLUMNS
+    chosen = _chosen(columns)
     with open_instance() as instance:
         found = [row for column in chosen for row in range_statuses(instance, column, connect)]
     if as_json:
@@ -268,6 +318,10 @@ def doctor(as_json: bool, **device: Unpack[DeviceOptions]) -> None:
 def say_aside(line: str) -> None:
     """Say how it goes without disturbing what is printed for scripts."""
     click.echo(line, err=True)
+
+
+def _chosen(names: Sequence[str]) -> Sequence[TextColumn]:
+    return [find_column(name) for name in names] or COLUMNS
 
 
 def _change_model(conn: "connection", column: TextColumn, name: str, yes: bool) -> None:

@@ -18,6 +18,7 @@ from steam_assets.defs.runs import embed_column, fail_lost_runs, plan_column, ru
 from steam_assets.progress import Progress, watching
 from steam_assets.settings import make_home
 from steam_assets.store.database import find_database
+from steam_assets.store.server import check_rights, check_writable
 from steam_assets.targets import model_to_fill, target_run
 from steam_assets.terminal import embedding_bar
 
@@ -55,6 +56,7 @@ def embed_columns(
         nonlocal rows
         rows += progress.rows
 
+    require_rights(columns, connect)
     with log_file() as log, open_instance() as instance, watching(count):
         logger.info("Database: %s, from %s", find_database().description, find_database().source)
         for run_id in fail_lost_runs(instance, connect):
@@ -67,11 +69,22 @@ def embed_columns(
             for column in (column for column, plan in plans.items() if plan.wanted):
                 job = definitions.resolve_job_def(column_job_name(column))
                 remaining = None if limit is None else limit - rows
-                for outcome in embed_column(instance, job, column, connect, remaining, config):
+                for outcome in embed_column(
+                    instance, job, column, connect, remaining, config, None if rows else plans[column]
+                ):
                     errors += outcome.errors
         for column in columns:
             red_checks += run_checks(instance, definitions.resolve_job_def(checks_job_name(column)))
     return EmbedOutcome(rows, tuple(errors), tuple(red_checks), log)
+
+
+def require_rights(columns: Sequence[TextColumn], connect: Callable[[], connection]) -> None:
+    """Raise before anything begins where the columns cannot be filled through this connection."""
+    with closing(connect()) as conn:
+        for column in columns:
+            target_run(conn, column)
+            check_writable(conn)
+            check_rights(conn, column)
 
 
 def load_models(columns: Sequence[TextColumn], connect: Callable[[], connection], gpu: GpuResource) -> None:

@@ -50,10 +50,22 @@ def _exit_code(command: Callable[[], object], signals: socket.socket) -> int:
             terminated = signal.SIGTERM in _received(signals)
             click.echo("Terminated." if terminated else "Interrupted.", err=True)
             return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
+        if (known := _database_error(error)) is not None:
+            click.echo(f"Error: {known}", err=True)
+            return EXIT_USAGE
         said = " ".join(str(error).split())
         click.echo(f"Unexpected error: {type(error).__name__}: {said}. {_write_traceback()}", err=True)
         return EXIT_UNEXPECTED
     return EXIT_DONE
+
+
+def _database_error(error: BaseException) -> str | None:
+    """What a person can mend of an error of the database; None for any other."""
+    if "psycopg2" not in sys.modules:  # --help does not load it
+        return None
+    from steam_assets.store.server_errors import explain
+
+    return explain(error)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -13,11 +13,14 @@ from pathlib import Path
 import psycopg2
 import pytest
 from psycopg2 import sql
+from psycopg2.extensions import connection
 
 from steam_assets.store import embedded
+from steam_assets.store.database import connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.embedded_account import Account, find_programs, server_account
 from steam_assets_tests.databases import wait_until
+from steam_assets_tests.rows import execute
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 EVERY_SPECIAL_CHARACTER = "z://a%b:c@d/e'f g\"h\\i?j#k&l=m+n"
@@ -202,3 +205,14 @@ def standby(server: EmbeddedServer, directory: Path, **settings: object) -> Iter
             yield follower
         finally:
             process.send_signal(signal.SIGQUIT)
+
+
+@contextmanager
+def role(conn: connection, database_url: str, name: str) -> Iterator[connection]:
+    """A connection as a new role, which is gone afterwards."""
+    execute(conn, f"CREATE ROLE {name} LOGIN")
+    try:
+        with closing(connect(find_database(database_url.replace("postgres@", f"{name}@")))) as opened:
+            yield opened
+    finally:
+        execute(conn, f"DROP OWNED BY {name}; DROP ROLE {name}")

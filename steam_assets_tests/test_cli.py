@@ -16,7 +16,7 @@ from steam_assets_tests.rows import execute, fetch
 
 Run = Callable[..., Ended]
 
-VERBS = ("init", "load", "up", "demo", "embed", "status", "ranges", "search", "doctor")
+VERBS = ("init", "load", "up", "demo", "embed", "status", "ranges", "failures", "retry", "search", "doctor")
 MINILM = "all-MiniLM-L6-v2"
 
 
@@ -89,6 +89,68 @@ def test_ranges_lists_every_partition(steam_assets: Run, tables: connection) -> 
     assert sum(row["rows"] for row in found) == sum(row["pending"] for row in found) + 1 == 25
     assert found[0]["key"].startswith("~:")
     assert found[0]["key"] in steam_assets("ranges").out
+
+
+@pytest.fixture
+def quarantined(tables: connection) -> list[str]:
+    """Two reviews that were given up, one of them with an id that a shell would not leave alone."""
+    odd = 'it\'s "7" 50%'
+    execute(tables, "UPDATE reviews SET recommendationid = %(odd)s WHERE recommendationid = '7'", odd=odd)
+    execute(
+        tables,
+        """
+        INSERT INTO embedding_failures (table_name, vector_column, run_id, id, source_md5, kind, reason)
+        SELECT 'reviews', 'review_embedding', target_run_id, recommendationid, md5(review_text)::uuid, 'failed', 'why'
+        FROM reviews
+        JOIN embedding_columns ON table_name = 'reviews'
+        WHERE recommendationid IN (%(odd)s, '3')
+        """,
+        odd=odd,
+    )
+    return ["3", odd]
+
+
+def test_failures_lists_them_and_retry_has_the_next_embed_try_them(
+    steam_assets: Run, tables: connection, quarantined: list[str]
+) -> None:
+    """From the list to the released row to its vector; each step names the next one, and a script can read it."""
+    first, odd = quarantined
+    shown = steam_assets("failures")
+    assert shown.code == 0
+    assert "2 failed, 0 to be tried" in shown.out
+    found = json.loads(steam_assets("failures", "reviews", "--json").out)
+    assert [(row["id"], row["state"], row["reason"], row["attempts"]) for row in found] == [
+        (first, "failed", "why", 1),
+        (odd, "failed", "why", 1),
+    ]
+    assert json.loads(steam_assets("failures", "applications", "--json").out) == []
+
+    ended = steam_assets("retry", "--id", odd)
+    assert ended.code == 0
+    assert ended.out == "reviews.review_embedding: 1 released. Next: `steam-assets embed reviews.review_embedding`.\n"
+    released = json.loads(steam_assets("retry", "--column", "reviews", "--json").out)
+    assert released == [{"column": "reviews.review_embedding", "released": 1}]
+    assert "0 failed, 2 to be tried" in steam_assets("failures").out
+    assert "nothing was changed" in steam_assets("retry").out
+
+    assert steam_assets("embed", "reviews").code == 0
+    assert json.loads(steam_assets("failures", "--json").out) == []
+
+
+def test_retrying_a_row_that_did_not_fail_is_exit_2_and_releases_nothing(
+    steam_assets: Run, tables: connection, quarantined: list[str]
+) -> None:
+    """The mistyped id is named; the right one beside it stays in quarantine."""
+    line = one_line(steam_assets("retry", "--id", quarantined[0], "--id", "no such row"), 2)
+    assert "'no such row'" in line
+    assert quarantined[0] not in line
+    assert "2 failed" in steam_assets("failures").out
+
+
+def test_failures_and_retry_before_init_say_what_to_run(steam_assets: Run, empty_database_url: str) -> None:
+    """There is no model, so nothing can have failed."""
+    for verb in ("failures", "retry"):
+        assert "`steam-assets init`" in one_line(steam_assets(verb, "--database-url", empty_database_url), 2)
 
 
 def test_load_reports_what_became_of_the_rows(steam_assets: Run, tables: connection, home: Path) -> None:

@@ -1,26 +1,25 @@
 """Which database is meant, and what a person is told when it cannot be had."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
-import psycopg2
 import pytest
-import sqlalchemy
 from psycopg2 import sql
-from psycopg2.extensions import connection
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection, make_dsn
 
 from steam_assets.errors import SteamAssetsError
 from steam_assets.store.database import (
     DatabaseAddress,
     DatabaseUnavailable,
     connect,
-    dagster_url,
     embedded_database,
     find_database,
 )
 from steam_assets.store.embedded import EmbeddedServer
+from steam_assets_tests.databases import database_url_of
+from steam_assets_tests.servers import EVERY_SPECIAL_CHARACTER, execute_on, free_port, user_with_password
 
 PREDECESSOR = {
     "PG_HOST": "old.example",
@@ -92,7 +91,19 @@ def test_every_usual_way_to_write_an_address_is_understood(url: str) -> None:
     assert find_database(url).words == {"host": "h", "port": "6000", "dbname": "d", "user": "u"}
 
 
-@pytest.mark.parametrize("url", ["mysql://u:s3cret@h/d", "s3cret", "postgresql://u:s3cret@h:d/x%ZZ"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:s3cret@h/d",
+        "s3cret",
+        "postgresql://u:s3cret@h:d/x%ZZ",
+        "postgresql://u:pw%s3cret@h/d",
+        "postgresql://u:pw/s3cret@h/d",
+        "postgresql://u:pw@s3cret@h/d",
+        "host=h dbname=d password=pw s3cret",
+        "host=h dbname=d password='pw's3cret'",
+    ],
+)
 def test_an_unreadable_address_is_refused_without_repeating_it(url: str) -> None:
     """The message names the source and the expected form, and never the password."""
     with pytest.raises(SteamAssetsError, match=r"--database-url cannot be read.*postgresql://USER") as caught:
@@ -108,15 +119,12 @@ def test_half_of_the_predecessors_variables_are_not_guessed_at(monkeypatch: pyte
         find_database()
 
 
-def test_a_connection_is_ours_in_utf8_and_waits_for_locks_only_so_long(conn: connection) -> None:
-    """Autocommit is off, the server sees our name, text is UTF-8, and a lock is not waited for without end."""
+def test_a_connection_is_ours_in_utf8(conn: connection) -> None:
+    """Autocommit is off, no transaction is open, the server sees our name, and text is UTF-8."""
     assert not conn.autocommit
-    with conn.cursor() as cursor:
-        for name, value in (
-            ("application_name", "steam_assets"),
-            ("client_encoding", "UTF8"),
-            ("lock_timeout", "1min"),
-        ):
+    assert conn.info.transaction_status == TRANSACTION_STATUS_IDLE
+    for name, value in (("application_name", "steam_assets"), ("client_encoding", "UTF8")):
+        with conn.cursor() as cursor:
             cursor.execute(sql.SQL("SHOW {}").format(sql.Identifier(name)))
             assert cursor.fetchone() == (value,)
 
@@ -128,20 +136,13 @@ def test_settings_in_the_address_win(database_url: str) -> None:
         assert cursor.fetchone() == ("nightly",)
 
 
-@pytest.fixture
-def free_port() -> int:
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def test_an_unreachable_host_is_named(free_port: int) -> None:
+def test_an_unreachable_host_is_named() -> None:
     """Where nothing listens: one message with host, port, source and what to check."""
-    address = find_database(f"postgresql://u:s3cret@127.0.0.1:{free_port}/d")
+    port = free_port()
+    address = find_database(f"postgresql://u:s3cret@127.0.0.1:{port}/d")
     with pytest.raises(
         DatabaseUnavailable,
-        match=rf"127\.0\.0\.1, port {free_port}.*--database-url.*refused.*Check that the server runs",
+        match=rf"127\.0\.0\.1, port {port}.*--database-url.*refused.*Check that the server runs",
     ) as caught:
         connect(address)
     assert "s3cret" not in str(caught.value)
@@ -153,6 +154,31 @@ def test_an_unknown_host_is_named() -> None:
         connect(find_database("postgresql://u@nowhere.invalid/d"))
 
 
+def test_what_passes_is_told_from_what_does_not(server: EmbeddedServer, database_url: str) -> None:
+    """Who waits for a server asks `is_passing`: a server that is down or full may come back, a wrong name will not."""
+    with user_with_password(server, "single", "right") as user:
+        execute_on(server, f"ALTER ROLE {user} CONNECTION LIMIT 1")
+        as_single = database_url.replace("postgres@", f"{user}:right@")
+        found = {
+            "nothing listens": whether_passing(f"postgresql://u@127.0.0.1:{free_port()}/d"),
+            "no socket": whether_passing("postgresql://u@/d?host=/nowhere"),
+            "no host": whether_passing("postgresql://u@nowhere.invalid/d"),
+            "no database": whether_passing(database_url.replace("/test_", "/no_test_")),
+            "no role": whether_passing(database_url.replace("postgres@", "nobody@")),
+            "wrong password": whether_passing(as_single.replace("right", "wrong")),
+        }
+        with closing(connect(find_database(as_single))):
+            found["too many"] = whether_passing(as_single)
+    assert [what for what, passing in found.items() if passing] == ["nothing listens", "no socket", "too many"]
+
+
+def whether_passing(url: str) -> bool:
+    """What the refusal of an address says of itself."""
+    with pytest.raises(DatabaseUnavailable) as caught:
+        connect(find_database(url))
+    return caught.value.is_passing
+
+
 def test_a_missing_database_is_named(database_url: str) -> None:
     """The server is there, the database is not."""
     missing = find_database(database_url).with_database("games")
@@ -161,19 +187,10 @@ def test_a_missing_database_is_named(database_url: str) -> None:
 
 
 @pytest.fixture
-def password_user(server: EmbeddedServer, database_url: str) -> Iterator[str]:
+def password_user(server: EmbeddedServer) -> Iterator[str]:
     """A user who needs a password, `right-s3cret`, and may create nothing; the name of the role."""
-    hba = server.data / "pg_hba.conf"
-    trusting = hba.read_text()
-    hba.write_text(f"local all careful scram-sha-256\n{trusting}")
-    with closing(psycopg2.connect(server.dsn("postgres"))) as admin, admin.cursor() as cursor:
-        admin.autocommit = True
-        cursor.execute("CREATE ROLE careful LOGIN PASSWORD 'right-s3cret'")
-        cursor.execute("SELECT pg_reload_conf()")
-        yield "careful"
-        hba.write_text(trusting)
-        cursor.execute("SELECT pg_reload_conf()")
-        cursor.execute("DROP ROLE careful")
+    with user_with_password(server, "careful", "right-s3cret") as name:
+        yield name
 
 
 def as_user(url: str, user: str, password: str) -> DatabaseAddress:
@@ -194,36 +211,49 @@ def test_a_missing_password_is_said(database_url: str, password_user: str) -> No
         connect(find_database(database_url.replace("postgres@", f"{password_user}@")))
 
 
-def test_dagsters_database_is_made_beside_the_data(home: Path) -> None:
-    """By default Dagster's tables are in the database `dagster` of the same server, under SQLAlchemy's URL."""
-    address = find_database()
-    url = dagster_url(address)
-    assert url.startswith("postgresql+psycopg2://")
-    assert dagster_url(address) == url
-    engine = sqlalchemy.create_engine(url)
-    with engine.connect() as conn:
-        assert conn.execute(sqlalchemy.text("SELECT current_database()::text")).scalar() == "dagster"
-    engine.dispose()
-
-
-def test_dagsters_database_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """STEAM_ASSETS_DAGSTER_URL wins, and special characters survive."""
-    monkeypatch.setenv("STEAM_ASSETS_DAGSTER_URL", "postgresql://da%40g:p%2Fw@runs.example:5439/ops?sslmode=require")
-    url = sqlalchemy.make_url(dagster_url(find_database("postgresql://u@data.example/steam")))
-    assert (url.drivername, url.username, url.password) == ("postgresql+psycopg2", "da@g", "p/w")
-    assert (url.host, url.port, url.database, dict(url.query)) == (
-        *("runs.example", 5439, "ops"),
-        {"sslmode": "require"},
-    )
-
-
-def test_without_the_right_to_create_dagsters_database_the_variable_is_named(
-    database_url: str, password_user: str
+@pytest.mark.parametrize("way", ["url", "words", "PG_APP_USER_PASSWORD", "PGPASSWORD"])
+def test_any_password_gets_in_and_no_message_shows_it(
+    way: str,
+    server: EmbeddedServer,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Wrong configuration, exit code 2, and what to set."""
-    with pytest.raises(
-        SteamAssetsError, match=r"(permission denied|may not create).*STEAM_ASSETS_DAGSTER_URL"
-    ) as caught:
-        dagster_url(as_user(database_url, password_user, "right-s3cret"))
-    assert caught.value.exit_code == 2
-    assert "s3cret" not in str(caught.value)
+    """In a URL, in libpq's words and in variables: the right one opens, the wrong one is not told."""
+    place = {"host": str(server.socket), "dbname": find_database(database_url).words["dbname"], "user": "odd"}
+    with user_with_password(server, "odd", EVERY_SPECIAL_CHARACTER), caplog.at_level("DEBUG"):
+        for password, opens in ((EVERY_SPECIAL_CHARACTER, True), (f"{EVERY_SPECIAL_CHARACTER}!", False)):
+            url = None
+            if way == "url":
+                url = f"postgresql://odd:{quote(password, safe='')}@/{place['dbname']}?host={place['host']}"
+            elif way == "words":
+                url = make_dsn(**place, password=password)
+            elif way == "PG_APP_USER_PASSWORD":
+                for name, word in (("PG_HOST", "host"), ("PG_DATABASE", "dbname"), ("PG_APP_USER", "user")):
+                    monkeypatch.setenv(name, place[word])
+                monkeypatch.setenv(way, password)
+            else:
+                url = make_dsn(**place)
+                monkeypatch.setenv(way, password)
+            address = find_database(url)
+            said = f"{address} {address!r} {address.description} {address.source}"
+            if opens:
+                connect(address).close()
+            else:
+                with pytest.raises(DatabaseUnavailable, match="password authentication failed") as caught:
+                    connect(address)
+                said += f"{caught.value} {caught.value!r} {caught.value.__cause__} {caught.value.__suppress_context__}"
+            assert not [
+                form for form in (password, quote(password), repr(password)[1:-1]) if form in said + caplog.text
+            ]
+
+
+def test_bytes_that_say_nothing_are_refused(server: EmbeddedServer) -> None:
+    """A database in SQL_ASCII holds any bytes; what they mean is a guess, and the message says how to mend it."""
+    create = "CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'"
+    execute_on(server, create)
+    try:
+        with pytest.raises(DatabaseUnavailable, match=r"database ascii .*SQL_ASCII.*expected UTF8.*ENCODING 'UTF8'"):
+            connect(find_database(database_url_of(server, "ascii")))
+    finally:
+        execute_on(server, "DROP DATABASE ascii")

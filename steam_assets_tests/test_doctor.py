@@ -11,7 +11,7 @@ import pytest
 from psycopg2.extensions import connection
 
 from steam_assets import doctor_speed
-from steam_assets.columns import APPLICATIONS, COLUMNS
+from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS
 from steam_assets.doctor import Check, exit_code, run_checks
 from steam_assets.doctor_database import check_database
 from steam_assets.doctor_speed import OPTIONS
@@ -225,6 +225,38 @@ def test_a_trigger_that_slows_every_write_is_named(
             assert "Touch it" in found.found
             cursor.execute(found.fix.partition(": ")[2].partition(";")[0])
             assert by_name(check_database((APPLICATIONS,), database_url))[str(APPLICATIONS)].state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "state", "found"),
+    [
+        ("ALTER TABLE reviews ALTER appid DROP NOT NULL", REVIEWS, "ok", "readable and writable"),
+        ("ALTER TABLE reviews SET UNLOGGED", REVIEWS, "warn", "is unlogged"),
+        ("CREATE RULE r AS ON UPDATE TO reviews DO INSTEAD NOTHING", REVIEWS, "fail", "has the rule r"),
+        ("ALTER TABLE reviews DROP CONSTRAINT reviews_pkey", REVIEWS, "fail", "is not unique by itself"),
+        ("UPDATE pg_extension SET extversion = '0.6.2' WHERE extname = 'vector'", "pgvector", "fail", "is 0.6.2"),
+    ],
+)
+def test_what_init_would_refuse_or_mention_is_found(
+    superuser: connection, database_url: str, spoil: str, check: object, state: str, found: str
+) -> None:
+    """The same judgement as init's, before anybody runs it."""
+    with superuser.cursor() as cursor:
+        cursor.execute(spoil)
+    checks = by_name(check_database((REVIEWS,), database_url))
+    assert checks[str(check)].state == state
+    assert found in checks[str(check)].found
+
+
+def test_a_database_that_only_reads_fails(superuser: connection, database_url: str) -> None:
+    """Everything else about it is still looked at."""
+    assert by_name(check_database((), database_url))["writing"].state == "ok"
+    with superuser.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {superuser.info.dbname} SET default_transaction_read_only = on")
+    checks = by_name(check_database((REVIEWS,), database_url))
+    assert checks["writing"].state == "fail"
+    assert "default_transaction_read_only" in checks["writing"].found
+    assert checks[str(REVIEWS)].state == "ok"
 
 
 @pytest.mark.gpu

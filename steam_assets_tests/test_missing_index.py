@@ -19,7 +19,7 @@ from steam_assets.store.missing_index import (
     missing,
 )
 from steam_assets.store.schema import SchemaPlan, apply_schema, plan_schema
-from steam_assets.store.states import BLANK_TEXT, names
+from steam_assets.store.states import names
 from steam_assets_tests.dagster_home import Ended, execute_on
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.rows import DIMENSION, NUMBERED, execute, fetch
@@ -87,14 +87,6 @@ def test_the_probe_reads_the_index_and_only_the_rows_that_wait(conn: connection,
     assert scan["Actual Rows"] == ROWS // 1_000
     assert scan.get("Rows Removed by Filter", 0) == 0
     assert answer[0]["Execution Time"] < 50
-
-
-def test_what_states_calls_not_blank_uses_the_index_too(conn: connection, many: TextColumn) -> None:
-    """The planner sees that a row without a vector whose text is not blank is one that the index has."""
-    condition = sql.SQL("t.{vector} IS NULL AND NOT {blank}").format(
-        **names(many), blank=BLANK_TEXT.format(**names(many))
-    )
-    assert index_name(many) in plan_of(conn, probe(many, condition))
 
 
 def test_rows_without_a_text_are_not_in_the_index(conn: connection, many: TextColumn) -> None:

@@ -136,7 +136,7 @@ def test_a_summary_holds_means_peaks_and_energy(nvml: Nvml) -> None:
     assert found.gpu_energy_wh == 1
     assert found.ram_percent_peak is not None
     assert 0 < found.ram_percent_peak <= 100
-    assert 0.1 < found.seconds < 10
+    assert 0.05 <= found.seconds < 10
     assert all(value is None or type(value) is float for value in asdict(found).values())
 
 

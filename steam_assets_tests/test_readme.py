@@ -31,7 +31,7 @@ def test_every_command_of_the_readme_is_understood(
 ) -> None:
     """Its verb and options exist, and its arguments are taken."""
     monkeypatch.chdir(tmp_path)
-    for name in ("applications.csv", "reviews.csv"):
+    for name in ("applications.csv", "reviews.csv", "steam.dump"):
         (tmp_path / name).touch()
     verb, *arguments = shlex.split(command.removeprefix("steam-assets "))
 

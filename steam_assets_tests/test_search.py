@@ -10,6 +10,7 @@ from steam_assets.errors import SteamAssetsError
 from steam_assets.search import search
 from steam_assets.store.runs import set_serving
 from steam_assets.store.search import SNIPPET_CHARACTERS, count_left_out, nearest
+from steam_assets.store.vector_indexes import drop_for_bulk
 from steam_assets.targets import ModelUnavailable, choose_first_model, run_of_model
 from steam_assets_tests.rows import add_rows, change_recipe, embed, execute, set_text, target_of, vectors_of
 
@@ -85,6 +86,22 @@ def test_a_search_reads_one_run_and_counts_what_it_leaves_out(conn: connection, 
     query = vectors_of([b"q" * 16])[0].tolist()
     assert {hit.id for hit in nearest(conn, notes, first, query, 100)} == {f"{n:02}" for n in range(15, 19)}
     assert count_left_out(conn, notes, first) == 15
+
+
+def test_a_search_says_that_it_scans_because_the_index_was_dropped(
+    conn: connection, reviews: TextColumn, minilm_encoder: Encoder
+) -> None:
+    """It finds the same rows, and the person who wonders why it takes longer learns how to build the index again."""
+    execute(conn, "CREATE INDEX near ON reviews USING hnsw (review_embedding vector_cosine_ops)")
+    before = search(conn, reviews, "cozy farm life", 3, lambda model: minilm_encoder)
+    conn.rollback()
+    assert before.notice is None
+
+    drop_for_bulk(conn, reviews, "a-run")
+    after = search(conn, reviews, "cozy farm life", 3, lambda model: minilm_encoder)
+    assert after.hits == before.hits
+    assert after.notice is not None
+    assert after.notice.startswith("exact scan of every row: near was dropped for bulk work")
 
 
 def test_an_hnsw_index_does_not_make_a_search_lose_rows(conn: connection, notes: TextColumn) -> None:

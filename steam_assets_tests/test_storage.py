@@ -15,6 +15,7 @@ from steam_assets.defs.storage import DagsterDatabase
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets_tests.databases import database_url_of
+from steam_assets_tests.rows import fetch
 
 CHECKOUT = Path(steam_assets.__file__).parent.parent
 
@@ -74,3 +75,21 @@ def test_the_instance_sends_no_telemetry_and_runs_one_thing_at_a_time_on_the_gpu
     assert instance.run_monitoring_enabled
     pools = instance.get_concurrency_config().pool_config
     assert (pools.pool_granularity, pools.default_pool_limit) == (PoolGranularity.RUN, 1)
+
+
+def test_events_share_a_connection_that_is_replaced_when_the_server_ended_it(
+    instance: dg.DagsterInstance, dagster_url: str
+) -> None:
+    """A connection for each event would take half of a small run's time; one that is gone loses no event."""
+
+    def add(name: str) -> None:
+        instance.add_dynamic_partitions("shared", [name])
+
+    for n in range(5):
+        add(f"before_{n}")
+    sessions = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with closing(connect(find_database(dagster_url))) as conn:
+        assert fetch(conn, f"SELECT count(*) BETWEEN 1 AND 2 {sessions}") == [(True,)]
+        fetch(conn, f"SELECT pg_terminate_backend(pid, 10000) {sessions}")
+        add("after")
+    assert len(instance.get_dynamic_partitions("shared")) == 6

@@ -1,13 +1,28 @@
 """What is printed is aligned, says 100 % only when it is, and leaves nothing out that a person should know."""
 
+import itertools
+import json
+
 import pytest
 
 from steam_assets.estimate import Estimate
 from steam_assets.progress import Progress, report
 from steam_assets.search import SearchResult
+from steam_assets.store.failures import FailedRow, FailureState
 from steam_assets.store.load import LoadReport
 from steam_assets.store.search import Hit
-from steam_assets.terminal import duration, embedding_bar, estimate_lines, load_lines, percent, search_lines, table
+from steam_assets.terminal import (
+    duration,
+    embedding_bar,
+    estimate_lines,
+    failure_lines,
+    json_array,
+    load_lines,
+    on_one_line,
+    percent,
+    search_lines,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +54,57 @@ def test_a_search_says_how_many_rows_it_did_not_see() -> None:
         "  0.912             7  a farm\n  (1,200 rows have vectors of another run and were left out)"
     )
     assert "nothing is embedded yet" in search_lines(SearchResult("c", "m", 1, [], left_out=0))
+
+
+def test_a_search_tells_how_it_was_answered() -> None:
+    """Why it took long is said below the hits."""
+    result = SearchResult("c", "m", 1, [Hit("7", 0.9, "a farm")], left_out=0, notice="exact scan of every row")
+    assert search_lines(result).splitlines()[-1] == "  (exact scan of every row)"
+
+
+def failed(number: int, state: FailureState = "failed", reason: str = "too large") -> FailedRow:
+    """A record of a row, and how it stands."""
+    return FailedRow("c", str(number), 1, state, reason, 2, "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
+
+
+def test_failures_are_listed_with_their_number_and_what_to_do() -> None:
+    """Those of deleted rows and earlier recipes are counted only."""
+    rows = [failed(1), failed(2, "released"), failed(3, "changed"), failed(4, "gone"), failed(5, "other run")]
+    header, first, second, third, summary, hint = failure_lines(rows)[0].splitlines() + failure_lines(rows)[1:]
+    assert header.split() == ["column", "id", "state", "attempts", "last", "tried", "reason"]
+    assert first.split() == ["c", "1", "failed", "2", "2026-01-02T00:00:00+00:00", "too", "large"]
+    assert (second.split()[2], third.split()[2]) == ("released", "changed")
+    assert summary == (
+        "1 failed, 2 to be tried by the next `steam-assets embed`, 2 of deleted rows or earlier recipes (not shown)."
+    )
+    assert "`steam-assets retry`" in hint
+
+
+def test_a_million_failures_are_one_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first rows and their number; where nothing failed there is nothing to retry."""
+    monkeypatch.setattr("steam_assets.terminal.FAILURES_SHOWN", 3)
+    shown, summary, cut, _ = failure_lines(failed(n) for n in range(1_234))
+    assert len(shown.splitlines()) == 1 + 3
+    assert summary.startswith("1,234 failed, ")
+    assert cut == "The first 3 are shown; --json has all."
+    assert [line.partition(",")[0] for line in failure_lines([])] == ["0 failed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [("a b", "a b"), ("", "''"), (" ", "' '"), ("a\nb", r"'a\nb'"), ("x" * 50, "x" * 37 + "..."), ("日本", "日本")],
+)
+def test_odd_ids_take_one_line(text: str, seen: str) -> None:
+    """Quoted where one would not see them as they are, and cut where they are long."""
+    assert on_one_line(text, 40) == seen
+
+
+def test_a_json_array_is_written_a_value_at_a_time() -> None:
+    """What comes out is JSON, also of nothing."""
+    for values in ([], [1], [{"a": "b"}, None]):
+        assert json.loads("\n".join(json_array(values))) == values
+    endless = json_array(itertools.count())
+    assert [next(endless), next(endless)] == ["[0", ",1"]
 
 
 def test_a_load_s_warnings_and_rejects_file_are_told_below_its_counts() -> None:

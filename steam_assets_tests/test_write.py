@@ -96,18 +96,27 @@ def test_an_error_keeps_the_chunks_before_it_and_nothing_of_its_own(
     assert embed(conn, numbered).written == 20
 
 
-def test_a_vector_the_server_refuses_takes_its_chunk_with_it_and_no_other(
+def test_a_vector_of_another_dimension_takes_its_chunk_with_it_and_no_other(
     conn: connection, numbered: TextColumn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong dimension cannot get in, and half a chunk neither."""
+    """Nothing of that chunk is sent, and what was committed before stays."""
     monkeypatch.setattr(write, "CHUNK_ROWS", 10)
     add_rows(conn, numbered, {n: f"text {n}" for n in range(20)})
     pages = [page for start in range(0, 20, 5) for page in read_all(conn, numbered, IdRange(start, start + 5))]
     last = pages[-1]
     wrong = Embeddings(last.ids, last.row_versions, last.source_md5, vectors_of(last.source_md5, DIMENSION + 1))
-    with pytest.raises(psycopg2.errors.DataException, match="expected 8 dimensions, not 9"):
+    with pytest.raises(InvalidEmbeddings, match="vectors of 9 numbers; the run's have 8"):
         write_all(conn, numbered, [*(encode(page) for page in pages[:-1]), EncodedBatch(wrong)])
     assert fetch(conn, "SELECT count(*) FROM numbered WHERE body_vector IS NOT NULL") == [(10,)]
+
+
+def test_a_row_that_comes_twice_in_a_chunk_is_refused(conn: connection, numbered: TextColumn) -> None:
+    """Which of its vectors an UPDATE took would be chance."""
+    add_rows(conn, numbered, {1: "a", 2: "b"})
+    (page,) = read_all(conn, numbered)
+    with pytest.raises(InvalidEmbeddings, match="twice in a chunk"):
+        write_all(conn, numbered, [encode(page), encode(page)])
+    assert state_of(conn, numbered).missing == 2
 
 
 def test_nan_never_reaches_the_table(conn: connection, numbered: TextColumn) -> None:

@@ -15,8 +15,9 @@ from steam_assets.defs.assets import RANGES_PER_RUN, vector_key
 from steam_assets.defs.partitions import register_ranges
 from steam_assets.id_range import IdRange
 from steam_assets.progress import Progress, watching
-from steam_assets.store.locks import is_run_alive, mark_lost
+from steam_assets.store.locks import is_run_alive, mark_lost, may_come_back
 from steam_assets.store.read import count_pending
+from steam_assets.store.session import LONGEST_PAUSE_S
 from steam_assets.store.states import range_state
 from steam_assets.targets import target_run
 
@@ -26,6 +27,8 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 EMBEDDING_JOB_PREFIX = "embed_"
 STARTING_S = 30.0
 """A run is given this long from its start to its first step, which takes the lock."""
+RECONNECTING_S = 2 * LONGEST_PAUSE_S
+"""A living run has its lock again so soon after the server has come back."""
 BETWEEN_STEPS_S = 3.0
 """A living run is without its lock for less than this, from one step to the next and at its end."""
 
@@ -97,13 +100,14 @@ def embed_column(
     connect: Callable[[], connection],
     limit: int | None = None,
     config: Mapping[str, object] | None = None,
+    plan: Plan | None = None,
 ) -> Iterator[RunOutcome]:
     """Materialize and check the ranges of ``column`` that need it, a run for each stretch of neighbours.
 
     With a ``limit`` each run has one range, so that none is started after so many rows; ``config`` are other fields of
-    EmbeddingConfig.
+    EmbeddingConfig. ``plan`` is one that has just been made.
     """
-    plan = plan_column(instance, column, connect)
+    plan = plan or plan_column(instance, column, connect)
     rows = 0
     for stretch in stretches(plan.ranges, plan.wanted, RANGES_PER_RUN if limit is None else 1):
         remaining = None if limit is None else limit - rows
@@ -202,6 +206,8 @@ def fail_lost_runs(instance: dg.DagsterInstance, connect: Callable[[], connectio
     """
     with closing(connect()) as conn:
         conn.autocommit = True
+        if may_come_back(conn, RECONNECTING_S):
+            time.sleep(RECONNECTING_S)
         lost = set(mark_lost(conn))
         suspects = [run for run in _unlocked_runs(instance, conn) if run.run_id not in lost]
         if suspects:

@@ -82,7 +82,8 @@ class SystemMonitor:
     NVML may be absent, or fail half-way: that is told once, and everything else goes on.
     """
 
-    _cpu_since: ClassVar[float | None] = None  # psutil remembers one time for the whole process
+    _cpu_since: ClassVar[float | None] = None
+    _cpu_percent: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -107,7 +108,6 @@ class SystemMonitor:
         self._started = time.monotonic()
         self._gpu = self._open_gpu()
         self._energy_at_start = self._read_energy_wh()
-        self._wait_for_a_look()
         self._look()
         self._thread = threading.Thread(target=self._run, name="system-monitor", daemon=True)
         self._thread.start()
@@ -150,12 +150,16 @@ class SystemMonitor:
                 return
             self._look()
 
-    def _wait_for_a_look(self) -> None:
-        """Only the first monitor of a process has nothing to look back on; those of later ranges need not wait."""
-        if SystemMonitor._cpu_since is None:
+    @classmethod
+    def _cpu(cls) -> float:
+        """CPU use since the look before: psutil remembers one time for the whole process, so all monitors share it."""
+        if cls._cpu_since is None:
             psutil.cpu_percent()
-            SystemMonitor._cpu_since = time.monotonic()
-        time.sleep(max(0.0, SystemMonitor._cpu_since + SHORTEST_LOOK_S - time.monotonic()))
+            time.sleep(SHORTEST_LOOK_S)
+        now = time.monotonic()
+        if cls._cpu_since is None or now - cls._cpu_since >= SHORTEST_LOOK_S:
+            cls._cpu_percent, cls._cpu_since = psutil.cpu_percent(), now
+        return cls._cpu_percent
 
     def _look(self) -> None:
         gpu: dict[str, float | None] = {}
@@ -164,8 +168,8 @@ class SystemMonitor:
                 gpu = self._gpu.sample()
             except self._gpu.error as error:
                 self._tell_failure(error)
-        self._looked = SystemMonitor._cpu_since = time.monotonic()
-        self._latest = Sample(psutil.cpu_percent(), psutil.virtual_memory().percent, **gpu)
+        self._looked = time.monotonic()
+        self._latest = Sample(self._cpu(), psutil.virtual_memory().percent, **gpu)
         for name, value in asdict(self._latest).items():
             if value is not None:
                 self._figures[name] = self._figures.get(name, Figure()).including(value)

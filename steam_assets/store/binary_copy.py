@@ -1,18 +1,32 @@
 """Embeddings in PostgreSQL's binary COPY format. Sending them is write.py's."""
 
+import io
+from collections.abc import Sequence
+from itertools import chain
+
 import numpy as np
 from numpy.typing import NDArray
 
 from steam_assets.embeddings import Embeddings
 
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
 
-def copy_payload(*parts: Embeddings) -> bytes:
-    """The rows of all parts in binary COPY format: id, xmin, md5 and vector, each behind its length in bytes.
 
-    One numpy record per row and no loop over rows; text ids of equal length share a record type. See "Binary Format"
-    in https://www.postgresql.org/docs/current/sql-copy.html; a vector is int16 dimension, int16 unused, float4s.
+class Payload(io.RawIOBase):
+    """The rows of all parts in binary COPY format, made a part at a time as psycopg2 reads it.
+
+    Each row is id, xmin, md5 and vector, each behind its length in bytes: one numpy record per row and no loop over
+    rows; text ids of equal length share a record type. See "Binary Format" in
+    https://www.postgresql.org/docs/current/sql-copy.html; a vector is int16 dimension, int16 unused, float4s.
     """
-    return b"".join([b"PGCOPY\n\xff\r\n\0", bytes(8), *map(_body, parts), b"\xff\xff"])
+
+    def __init__(self, parts: Sequence[Embeddings]) -> None:
+        self._pieces = chain([HEADER], map(_body, parts), [TRAILER])
+
+    def read(self, _size: int = -1, /) -> bytes:
+        """The next piece, whatever its size: psycopg2 sends what it gets, and stops at nothing."""
+        return next(self._pieces, b"")
 
 
 def _body(embeddings: Embeddings) -> bytes:

@@ -2,9 +2,11 @@
 
 import getpass
 import os
+import re
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg2
 from psycopg2 import errors, sql
@@ -13,7 +15,6 @@ from psycopg2.extensions import connection, make_dsn, parse_dsn
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import home, make_home, setting
 from steam_assets.store import embedded
-from steam_assets.store.limits import LOCK_TIMEOUT_S as LOCK_TIMEOUT_S
 from steam_assets.store.limits import set_limits
 from steam_assets.store.pooler import has_own_session
 from steam_assets.store.server_errors import diagnose, ends_connection
@@ -104,18 +105,37 @@ def find_database(url: str | None = None) -> DatabaseAddress:
 
 def embedded_database() -> DatabaseAddress:
     """The database ``steam`` of the embedded server, started and created as needed, whatever the environment names."""
-    server = embedded.start(make_home("postgres"))
-    address = DatabaseAddress(server.dsn("steam"), f"embedded in {home()}")
-    create_database(DatabaseAddress(server.dsn("postgres"), address.source), "steam")
-    return address
+    directory = make_home("postgres")
+    if directory not in _embedded:
+        server = embedded.start(directory)
+        address = DatabaseAddress(server.dsn("steam"), f"embedded in {home()}")
+        create_database(DatabaseAddress(server.dsn("postgres"), address.source), "steam")
+        _embedded[directory] = address
+    return _embedded[directory]
+
+
+_embedded: dict[Path, DatabaseAddress] = {}
+"""Where this process has found its embedded databases: asking the server each time takes longer than connecting."""
 
 
 def connect(address: DatabaseAddress) -> connection:
     """A connection in UTF-8 with the limits of limits.py, with autocommit off; whoever opens it closes it.
 
-    Raises DatabaseUnavailable, also for a pooler that gives us no session of our own, and for an encoding that does
-    not say what its bytes mean.
+    An embedded server that was killed is started again. Raises DatabaseUnavailable, also for a pooler that gives us no
+    session of our own, and for an encoding that does not say what its bytes mean.
     """
+    try:
+        return _connect(address)
+    except DatabaseUnavailable as error:
+        directory = next((place for place, known in _embedded.items() if known.dsn == address.dsn), None)
+        if directory is None or not error.is_passing:
+            raise
+    del _embedded[directory]
+    embedded.start(directory)
+    return _connect(address)
+
+
+def _connect(address: DatabaseAddress) -> connection:
     try:
         conn = _open(address)
         try:
@@ -187,10 +207,11 @@ def create_database(address: DatabaseAddress, name: str) -> None:
 
 def read_address(text: str, source: str) -> DatabaseAddress:
     """The address that a person wrote: libpq's words or a URL, SQLAlchemy's among them; raises SteamAssetsError."""
-    # SQLAlchemy names its driver in the scheme; libpq does not know that.
-    scheme, separator, rest = text.strip().partition("://")
-    dsn = f"{scheme.partition('+')[0]}{separator}{rest}" if separator else text.strip()
-    place, _, path = rest.partition("?")[0].partition("/")
+    dsn, place, path = text.strip(), "", ""
+    if url := re.fullmatch(r"(\w+)(?:\+\w+)?(://([^/?]*)([^?]*).*)", dsn, re.DOTALL):
+        # SQLAlchemy names its driver in the scheme; libpq does not know that.
+        scheme, rest, place, path = url.groups()
+        dsn = f"{scheme}{rest}"
     try:
         if place.count("@") > 1 or "@" in path:
             # libpq would take a part of the password for the host or the database, and messages show those.
@@ -225,8 +246,6 @@ def _from_variables(variables: Mapping[str, str]) -> DatabaseAddress:
 def _unavailable(address: DatabaseAddress, error: Exception) -> DatabaseUnavailable:
     """What libpq said, in one sentence with what to do about it."""
     said = " ".join(str(error).split())
-    if password := address.words.get("password"):
-        said = said.replace(password, "***")
     known = diagnose(said)
     message = f"Cannot open {address.description} (from {address.source}): {said} {known.advice}"
     return DatabaseUnavailable(message, known.is_passing)

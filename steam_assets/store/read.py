@@ -14,7 +14,9 @@ from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.store.missing_index import missing
 from steam_assets.store.states import BLANK_TEXT, in_range, join_unembeddable, names, state_of_row
 
+FIRST_PAGE_ROWS = 256
 PAGE_ROWS = 2_048
+"""A page has at most so many rows, and the first ones fewer: the encoder waits for them."""
 PAGE_BYTES = 8 << 20
 """A page ends early at this much text, so that a few huge rows do not fill the memory."""
 
@@ -115,7 +117,7 @@ def read_pending(
     The connection should be in autocommit: each statement is short, and nothing holds back VACUUM between them.
     """
     page: list[_PendingRow] = []
-    size = 0
+    size, rows = 0, min(FIRST_PAGE_ROWS, PAGE_ROWS)
     for row in islice(_pending_rows(conn, column, run_id, id_range), limit):
         row_bytes = len(row.text.encode())
         if page and size + row_bytes > PAGE_BYTES:
@@ -123,9 +125,9 @@ def read_pending(
             page, size = [], 0
         page.append(row)
         size += row_bytes
-        if len(page) == PAGE_ROWS:
+        if len(page) == rows:
             yield _source_texts(page)
-            page, size = [], 0
+            page, size, rows = [], 0, min(2 * rows, PAGE_ROWS)
     if page:
         yield _source_texts(page)
 
@@ -145,11 +147,12 @@ def _source_texts(page: Sequence[_PendingRow]) -> SourceTexts:
 def _pending_rows(conn: connection, column: TextColumn, run_id: int, id_range: IdRange) -> Iterator[_PendingRow]:
     """Pending rows in the table's order, a statement for each window of the table."""
     after: sql.Composable = sql.SQL("true")
+    window = min(FIRST_PAGE_ROWS, PAGE_ROWS)
     while True:
         statement = WINDOW.format(
             **_pending(column, run_id, id_range),
             after=after,
-            rows=sql.Literal(PAGE_ROWS),
+            rows=sql.Literal(window),
             bytes=sql.Literal(PAGE_BYTES),
         )
         with conn.cursor() as cur:
@@ -159,6 +162,7 @@ def _pending_rows(conn: connection, column: TextColumn, run_id: int, id_range: I
             return
         yield from (row for row in rows if row.text is not None)
         after = sql.SQL("t.{} > {}").format(sql.Identifier(column.id), sql.Literal(rows[-1].id))
+        window = min(2 * window, PAGE_ROWS)
 
 
 class Pending(NamedTuple):

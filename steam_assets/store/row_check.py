@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Collection
 
 from steam_assets.columns import COLUMNS
+from steam_assets.store.catalog import Table, TableColumn
 from steam_assets.store.files import PublishedTable, UnknownFile
 from steam_assets.store.records import Record
-from steam_assets.store.shape import ColumnShape, TableShape
 from steam_assets.store.upsert import FILLED_ON_INSERT, StagedRow
 from steam_assets.store.values import BadValue, Converter, NotADate, converter, shown, whole_number_text
 
@@ -20,16 +20,16 @@ class RowCheck:
     Never written: generated columns, vectors with their runs and digests, and types that files do not fill.
     """
 
-    def __init__(self, table: PublishedTable, shape: TableShape) -> None:
+    def __init__(self, table: PublishedTable, shape: Table) -> None:
         self.shape = shape
         self.table = table
-        self.converters = {name: found for name, column in shape.column.items() if (found := self._converter(column))}
+        self.converters = {name: found for name, column in shape.columns.items() if (found := self._converter(column))}
         self._not_given = {
             column.name
-            for column in shape.columns
+            for column in shape.columns.values()
             if column.not_null and (column.has_default or column.name in FILLED_ON_INSERT.get(table.name, {}))
         }
-        self._required = {column.name for column in shape.columns if column.not_null} - self._not_given
+        self._required = {column.name for column in shape.columns.values() if column.not_null} - self._not_given
         self._no_dates: Counter[str] = Counter()
         self._first_no_date: dict[str, str] = {}
 
@@ -87,10 +87,10 @@ class RowCheck:
             return None
         except BadValue as error:
             if name.startswith(PERSONAL):
-                raise BadValue(f"{name} does not fit the type {self.shape.column[name].type}") from None
+                raise BadValue(f"{name} does not fit the type {self.shape.columns[name].type}") from None
             raise BadValue(f"{name} {error}") from None
 
-    def _converter(self, column: ColumnShape) -> Converter | None:
+    def _converter(self, column: TableColumn) -> Converter | None:
         written_by_us = {
             name
             for known in COLUMNS

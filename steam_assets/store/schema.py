@@ -15,6 +15,7 @@ from steam_assets.store.embeddable import check_source
 from steam_assets.store.missing_index import create_index, steps_after_commit
 from steam_assets.store.predecessor import mend_runs
 from steam_assets.store.schema_version import SCHEMA_VERSION, record_version, schema_version
+from steam_assets.store.server import check_pgvector, check_writable
 from steam_assets.store.statements import Statement, schema_blocks
 
 MAX_DIMENSION = 16_000  # of pgvector's type vector
@@ -83,6 +84,8 @@ def plan_schema(
 
 def apply_schema(conn: connection, plan: SchemaPlan) -> None:
     """Run a plan in the transaction that made it; the caller commits. Raises SteamAssetsError where we may not."""
+    if plan.statements:
+        check_writable(conn)
     with conn.cursor() as cursor:
         for statement in plan.statements:
             try:
@@ -103,8 +106,8 @@ def _extension(conn: connection, found: list[str]) -> Iterator[Statement]:
     with conn.cursor() as cursor:
         cursor.execute("SELECT extversion, to_regtype('vector') IS NOT NULL FROM pg_extension WHERE extname = 'vector'")
         installed = cursor.fetchone()
-        cursor.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'")
-        available = cursor.fetchone() is not None
+        cursor.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
+        available = cursor.fetchone()
     if installed is not None:
         version, visible = installed
         if not visible:
@@ -112,14 +115,16 @@ def _extension(conn: connection, found: list[str]) -> Iterator[Statement]:
                 "pgvector is installed in a schema that this user's search_path leaves out. "
                 "Add that schema with ALTER ROLE ... SET search_path."
             )
+        check_pgvector(version)
         found.append(f"extension vector {version}")
         return
-    if not available:
+    if available is None:
         raise DatabaseUnavailable(
             f"The server of this database, PostgreSQL {conn.info.parameter_status('server_version')}, has no pgvector. "
             f"Install it there, for example the package postgresql-{conn.server_version // 10_000}-pgvector, and run "
             "`steam-assets init` again."
         )
+    check_pgvector(*available)
     yield Statement("pgvector: vectors as a column type", "CREATE EXTENSION IF NOT EXISTS vector")
 
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 SERVER_BACK_WITHIN_S = 180.0
 """Recovery after a crash replays 350 to 385 MB of WAL a second, and a restart for an upgrade takes a minute."""
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 2.0
 CONFLICT_TRIES = 6
 CONFLICT_PAUSE_S = 0.05
 

@@ -25,7 +25,9 @@ STATE = sql.SQL("""
 """)
 
 # PostgreSQL's \s, as DESIGN.md says; a text of nothing but white space is blank.
-BLANK_TEXT = sql.SQL("(t.{text} IS NULL OR t.{text} !~ '\\S')")
+# Its beginning is looked at first: that is one slice of a long text, where all of it had to be decompressed (20
+# microseconds a row on 6 KB texts).
+BLANK_TEXT = sql.SQL("(t.{text} IS NULL OR (left(t.{text}, 64) !~ '\\S' AND t.{text} !~ '\\S'))")
 
 # Ids are compared as bytes here: equality needs no collation, and two columns' collations may differ. IS TRUE keeps md5
 # out of the join's keys; the planner would hash every text of the table for them.
@@ -39,6 +41,8 @@ UNEMBEDDABLE = sql.SQL("""
        AND (unembeddable.source_md5 = md5(t.{text})::uuid) IS TRUE
 """)
 
+# OFFSET 0 keeps the planner from putting each expression into every FILTER: a row's state, with its md5 and its norm,
+# was computed some fifteen times, and a row took 50 microseconds instead of 9 (2026-11, 30,000 reviews, 384 numbers).
 COUNT = sql.SQL("""
     WITH found AS (
         SELECT t.{id} AS id,
@@ -52,6 +56,7 @@ COUNT = sql.SQL("""
         FROM {table} AS t
         {unembeddable}
         WHERE {in_range}
+        OFFSET 0
     )
     SELECT count(*),
            count(*) FILTER (WHERE state = 'blank'),

@@ -10,8 +10,8 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from steam_assets.errors import SteamAssetsError
+from steam_assets.store.catalog import Reference, Table
 from steam_assets.store.rejects import Reject
-from steam_assets.store.shape import Reference, TableShape
 
 STAGING = sql.Identifier("pg_temp", "loaded_rows")
 CREATE_STAGING = sql.SQL("""
@@ -78,13 +78,13 @@ class Outcome:
 class Upsert:
     """Writes rows into one table by its key. ``loadable`` are the columns that files may fill."""
 
-    def __init__(self, shape: TableShape, key: tuple[str, ...], loadable: Sequence[str]) -> None:
+    def __init__(self, shape: Table, key: tuple[str, ...], loadable: Sequence[str]) -> None:
         self._shape = shape
         self._key = key
         self._loadable = loadable
         self._table = sql.Identifier(shape.schema, shape.name)
         fills = FILLED_ON_INSERT.get(shape.name, {})
-        self._fills = {name: fill for name, fill in fills.items() if name in shape.column}
+        self._fills = {name: fill for name, fill in fills.items() if name in shape.columns}
 
     def create_staging(self, cursor: Cursor) -> None:
         """Make the session's temporary table, with the types of the columns as they are in the table."""

@@ -221,10 +221,10 @@ def drop_for_bulk(conn: connection, column: TextColumn, dagster_run_id: str | No
 def _drop(conn: connection, column: TextColumn, index: VectorIndex, dagster_run_id: str | None) -> None:
     with conn.cursor() as cur:
         cur.execute(SET_LOCK_TIMEOUT, (LOCK_TIMEOUT_MS,))
+        cur.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(index.schema, index.name)))
         # Indexes of partitions in other schemas may have the same name.
         name = index.name if index.schema == column.schema else f"{index.schema}.{index.name}"
         cur.execute(RECORD, (column.qualified_table, column.vector, name, index.definition, dagster_run_id))
-        cur.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(index.schema, index.name)))
 
 
 def dropped_indexes(conn: connection, column: TextColumn) -> list[DroppedIndex]:

@@ -1,6 +1,5 @@
 """Writing embeddings: binary COPY to a temp table, one guarded UPDATE, a commit per chunk. Reading is read.py's."""
 
-import io
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.embeddings import Embeddings, EncodedBatch, UnembeddableRow
+from steam_assets.embeddings import Embeddings, EncodedBatch, InvalidEmbeddings, UnembeddableRow
 from steam_assets.errors import SteamAssetsError
 from steam_assets.id_range import EVERYTHING, IdRange
-from steam_assets.store.binary_copy import copy_payload
+from steam_assets.store.binary_copy import Payload
 from steam_assets.store.failures import FAILED_ROWS_ALLOWED, forget_embedded, record_unembeddable
 from steam_assets.store.session import in_transaction
 from steam_assets.store.states import BLANK_TEXT, count_rows, in_range, names
@@ -22,7 +21,6 @@ CHUNK_ROWS = 1_500
 CHUNK_S = 5.0
 """Larger chunks write no faster (research/postgres.md 1); these lose the least when the process dies."""
 
-COPY_BYTES = 1 << 20
 FAILURES_ALWAYS_ALLOWED = 10
 """Of a range, however small: a share of a few rows would be none."""
 
@@ -60,11 +58,12 @@ COMMIT_LATER = "SET LOCAL synchronous_commit = off;"
 
 # Whoever chooses another model waits for this transaction, and the next chunk sees it.
 LOCK_TARGET = """
-    SELECT target_run_id
-    FROM public.embedding_columns
-    WHERE table_name = %s
-      AND vector_column = %s
-    FOR SHARE
+    SELECT target.target_run_id, run.dimension
+    FROM public.embedding_columns AS target
+    JOIN public.embedding_runs AS run ON run.run_id = target.target_run_id
+    WHERE target.table_name = %s
+      AND target.vector_column = %s
+    FOR SHARE OF target
 """
 
 CLEAR_BLANK = sql.SQL("""
@@ -179,7 +178,8 @@ def write_chunk(
 
     def write() -> None:
         nonlocal written, gone
-        require_target(conn, column, run_id, COMMIT_LATER)
+        dimension = require_target(conn, column, run_id, COMMIT_LATER)
+        require_one_vector_a_row(parts, dimension)
         if copied:
             copy_embeddings(conn, column, parts)
             written, gone = update_vectors(conn, column, run_id, copied)
@@ -198,17 +198,31 @@ def write_chunk(
     counts.truncated += sum(batch.truncated for batch in batches)
 
 
-def require_target(conn: connection, column: TextColumn, run_id: int, first: str = "") -> None:
-    """Raise TargetChanged unless the column is filled with this run, and keep it so until the transaction ends."""
+def require_target(conn: connection, column: TextColumn, run_id: int, first: str = "") -> int:
+    """Raise TargetChanged unless the column is filled with this run, and keep it so until the transaction ends.
+
+    Returns the dimension of the run's vectors.
+    """
     with conn.cursor() as cur:
         cur.execute(first + LOCK_TARGET, (column.qualified_table, column.vector))
         found = cur.fetchone()
-    if found != (run_id,):
+    target, dimension = found or (None, 0)
+    if target != run_id:
         raise TargetChanged(
-            f"{column} is filled with run {found[0] if found else None} now, and these vectors are of run {run_id}: "
+            f"{column} is filled with run {target} now, and these vectors are of run {run_id}: "
             f"somebody chose another model meanwhile. Run `steam-assets embed {column}` again; nothing older was "
             "written over anything newer."
         )
+    return int(dimension)
+
+
+def require_one_vector_a_row(parts: Sequence[Embeddings], dimension: int) -> None:
+    """Raise InvalidEmbeddings where parts of a chunk name a row twice, or vectors are not of the run's dimension."""
+    ids = [id_ for part in parts for id_ in part.ids]
+    if len(set(ids)) != len(ids):
+        raise InvalidEmbeddings("an id occurs twice in a chunk")
+    if wrong := {part.dimension for part in parts} - {dimension}:
+        raise InvalidEmbeddings(f"vectors of {', '.join(map(str, sorted(wrong)))} numbers; the run's have {dimension}")
 
 
 def require_few_failures(
@@ -264,4 +278,4 @@ def clear_blank(conn: connection, column: TextColumn, run_id: int, id_range: IdR
 def copy_embeddings(conn: connection, column: TextColumn, parts: Sequence[Embeddings]) -> None:
     """Send rows to the temp table in PostgreSQL's binary COPY format."""
     with conn.cursor() as cur:
-        cur.copy_expert(COPY.format(**chunk_names(column)), io.BytesIO(copy_payload(*parts)), size=COPY_BYTES)
+        cur.copy_expert(COPY.format(**chunk_names(column)), Payload(parts))

@@ -65,7 +65,7 @@ def targets(findings: Findings) -> list[Target]:
 def _padding(findings: Findings, corpus: str) -> Iterator[Target]:
     for name, most in (("ours padded", 0.05), ("ours varlen", 0.0)):
         waste = findings.row(corpus, name).padding_waste
-        yield _target("anywhere", corpus, f"padding of {name} <= {most:.0%}", waste, True, most=most, form=".2%")
+        yield compared("anywhere", corpus, f"padding of {name} <= {most:.0%}", waste, True, most=most, form=".2%")
 
 
 def _cpu(findings: Findings, corpus: str, here: bool) -> Iterator[Target]:
@@ -76,10 +76,10 @@ def _cpu(findings: Findings, corpus: str, here: bool) -> Iterator[Target]:
     equal = findings.best([row for row in ours if row.cosine_min is not None and row.cosine_min >= EQUAL_COSINE])
     halves = [row for row in ours if row.recall_at_10 is not None and row.recall_at_10 >= SIXTEEN_BIT_RECALL]
     half = findings.best([row for row in halves if "bf16" in row.name])
-    yield _target(place, corpus, "torch fp32 >= 1.15x", torch, here, least=1.15)
-    yield _target(place, corpus, f"torch fp32 >= 0.9 of the ceiling, {ceiling:.2f}x", torch, here, least=0.9 * ceiling)
-    yield _target(place, corpus, "the best of equal vectors >= 1.6x, aim 2x", equal, here, least=1.6)
-    yield _target(place, corpus, f"16 bit of recall@10 >= {SIXTEEN_BIT_RECALL}: >= 3x", half, here, least=3.0)
+    yield compared(place, corpus, "torch fp32 >= 1.15x", torch, here, least=1.15)
+    yield compared(place, corpus, f"torch fp32 >= 0.9 of the ceiling, {ceiling:.2f}x", torch, here, least=0.9 * ceiling)
+    yield compared(place, corpus, "the best of equal vectors >= 1.6x, aim 2x", equal, here, least=1.6)
+    yield compared(place, corpus, f"16 bit of recall@10 >= {SIXTEEN_BIT_RECALL}: >= 3x", half, here, least=3.0)
 
 
 def _gpu(findings: Findings, corpus: str, here: bool) -> Iterator[Target]:
@@ -91,27 +91,27 @@ def _gpu(findings: Findings, corpus: str, here: bool) -> Iterator[Target]:
     mfu = max((row.mfu for row in rows if row.mfu is not None), default=None)
     busy = max((row.gpu_busy_percent for row in rows if row.gpu_busy_percent is not None), default=None)
     share = findings.row(corpus, END_TO_END).ratio_to_encoder_only
-    yield _target(place, corpus, ">= 20x the predecessor", best, here, least=20)
+    yield compared(place, corpus, ">= 20x the predecessor", best, here, least=20)
     ratio = best / half if best is not None and half else None
-    yield _target(place, corpus, ">= 2.5x the predecessor in bf16", ratio, here, least=2.5)
-    yield _target(place, corpus, "MFU >= 50 %", mfu, here, least=0.5, form=".1%")
-    yield _target(place, corpus, "end to end >= 90 % of the encoder alone", share, here, least=0.9, form=".1%")
-    yield _target(place, corpus, "GPU busy >= 92 %", busy, here, least=92, form=".0f")
+    yield compared(place, corpus, ">= 2.5x the predecessor in bf16", ratio, here, least=2.5)
+    yield compared(place, corpus, "MFU >= 50 %", mfu, here, least=0.5, form=".1%")
+    yield compared(place, corpus, "end to end >= 90 % of the encoder alone", share, here, least=0.9, form=".1%")
+    yield compared(place, corpus, "GPU busy >= 92 %", busy, here, least=92, form=".0f")
 
 
 def _memory(findings: Findings, here: bool) -> Iterator[Target]:
     errors = {row.name: float(row.memory_errors) for row in findings.memory}
     for name, most in ((PROFILED, 0), (BAD_START, 6)):
         what = f"out of memory {name} <= {most} times"
-        yield _target("CUDA", "", what, errors.get(name), here, most=most, form=".0f")
+        yield compared("CUDA", "", what, errors.get(name), here, most=most, form=".0f")
 
 
-def _target(
+def compared(
     place: str,
     corpus: str,
     what: str,
     value: float | None,
-    here: bool,
+    here: bool = True,
     least: float | None = None,
     most: float | None = None,
     form: str = ".2f",

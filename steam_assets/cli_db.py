@@ -1,0 +1,98 @@
+"""`steam-assets db`: the whole database out to a file and back, and psql. The other verbs are in cli.py."""
+
+# Heavy imports are inside the verbs, so that --help answers at once.
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from steam_assets.options import DATABASE_URL, database_option
+
+if TYPE_CHECKING:
+    from steam_assets.store.database import DatabaseAddress
+
+
+@click.group()
+def db() -> None:
+    """Dump the whole database into a file, restore it, or open psql."""
+
+
+@db.command()
+@database_option
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE when it is there already.")
+def dump(file: Path, force: bool) -> None:
+    """Write the whole database into FILE, in pg_dump's custom format, while others go on working in it.
+
+    Dagster's runs and events are in a database of their own and are not in the file.
+    """
+    from steam_assets.store.dump import dump_database
+
+    with _bar("Dumping") as progress:
+        done = dump_database(_address(), file, progress, replace=force)
+    click.echo(f"{file}: {done.rows:,} rows of {done.tables} tables, {_size(done.bytes)}, in {done.seconds:.1f} s.")
+
+
+@db.command()
+@database_option
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def restore(file: Path) -> None:
+    """Restore FILE into the database, all of it or nothing; tables that are there are never replaced.
+
+    Everything will belong to whoever restores: owners and rights of the old server are left out.
+    """
+    from steam_assets.store.restore import restore_database
+
+    with _bar("Restoring") as progress:
+        done = restore_database(_address(), file, progress)
+    click.echo(f"{file}: {done.rows:,} rows of {done.tables} tables restored in {done.seconds:.1f} s.")
+
+
+@db.command(context_settings={"ignore_unknown_options": True})
+@database_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")
+def psql(arguments: Sequence[str]) -> None:
+    """Open psql on the database; ARGS are psql's own, such as -c "SELECT 1". Its exit code is ours."""
+    from steam_assets.store import embedded
+    from steam_assets.store.client_programs import find_client
+
+    client = find_client(_address(), "psql")
+    # psql becomes this process. The embedded server lives on for it, and a closed pipe ends it as usual.
+    embedded.stay_after_exec()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    command = client.command("psql", *arguments)
+    sys.stdout.flush()
+    os.execve(command[0], command, client.environment)  # noqa: S606 (no shell)
+
+
+def _address() -> "DatabaseAddress":
+    from steam_assets.store.database import find_database
+
+    return find_database(click.get_current_context().meta.get(DATABASE_URL))
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int], None]]:
+    """The bytes so far, on a terminal; nothing elsewhere."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+
+        def on_progress(so_far: int) -> None:
+            bar.update(so_far - bar.n)
+
+        yield on_progress
+
+
+def _size(size: float) -> str:
+    """Bytes as people say them: 12_345_678 -> 12.3 MB."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.4g} {unit}"
+        size /= 1000
+    return f"{size:,.4g} GB"
