@@ -25,6 +25,7 @@ from steam_assets.id_range import IdRange
 from steam_assets.progress import Progress, report
 from steam_assets.stages import encoded
 from steam_assets.store.database import DatabaseUnavailable, is_connection_lost
+from steam_assets.store.embedded_room import full_disk
 from steam_assets.store.read import read_pending, sample_texts
 from steam_assets.store.runs import EmbeddingRun, RangeStatus, finish_range, start_range
 from steam_assets.store.server import check_rights, check_writable
@@ -195,6 +196,8 @@ def _fill(session: RunSession, attempt: "_Attempt", limit: int | None) -> None:
         except (psycopg2.Error, DatabaseUnavailable) as error:
             found = real_error(error)
             losses = 1 if counts.handled > handled else losses + 1
+            if isinstance(found, psycopg2.Error) and (full := full_disk(found)) is not None:
+                raise full from found
             if not is_connection_lost(found) or losses > LOSSES_WITHOUT_PROGRESS:
                 raise found from None
             handled = counts.handled

@@ -16,7 +16,7 @@ from steam_assets_tests.rows import execute, fetch
 
 Run = Callable[..., Ended]
 
-VERBS = ("init", "load", "up", "demo", "embed", "status", "ranges", "failures", "retry", "search", "doctor")
+VERBS = ("init", "load", "up", "demo", "embed", "status", "ranges", "failures", "retry", "search", "doctor", "db")
 MINILM = "all-MiniLM-L6-v2"
 
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import psycopg2
 import pytest
-from psycopg2 import errors
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import REVIEWS
@@ -14,6 +14,9 @@ from steam_assets.store.database import DatabaseUnavailable
 from steam_assets.store.locks import is_run_alive, try_range_lock
 from steam_assets.store.session import CONFLICT_TRIES, RangeTaken, RunSession, in_transaction
 from steam_assets_tests.rows import Connect, add_reviews, execute, fetch
+
+
+UP_VOTE = sql.SQL("UPDATE reviews SET votes_up = 1 WHERE recommendationid = {}")
 
 
 def end(conn: connection, session: RunSession) -> None:
@@ -82,7 +85,7 @@ def test_a_transaction_that_loses_its_connection_is_done_on_the_next(conn: conne
             session.transact(lambda given: execute_on(given, "SELECT FROM never_made"))
 
 
-def execute_on(conn: connection, statement: str) -> None:
+def execute_on(conn: connection, statement: str | sql.Composed) -> None:
     """One statement in the transaction that is open."""
     with conn.cursor() as cursor:
         cursor.execute(statement)
@@ -100,10 +103,10 @@ def test_both_of_two_transactions_in_a_deadlock_end_well(conn: connection, conne
 
             def both() -> None:
                 tries.append(first)
-                execute_on(mine, f"UPDATE reviews SET votes_up = 1 WHERE recommendationid = '{first}'")
+                execute_on(mine, UP_VOTE.format(sql.Literal(first)))
                 if len(tries) <= 2:
                     met.wait(timeout=30)
-                execute_on(mine, f"UPDATE reviews SET votes_up = 1 WHERE recommendationid = '{second}'")
+                execute_on(mine, UP_VOTE.format(sql.Literal(second)))
 
             in_transaction(mine, both)
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import steam_assets
 from steam_assets.defs.storage import DagsterDatabase
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
-from steam_assets_tests.databases import database_url_of
+from steam_assets_tests.databases import database_url_of, wait_until
 from steam_assets_tests.rows import fetch
 
 CHECKOUT = Path(steam_assets.__file__).parent.parent
@@ -93,3 +94,23 @@ def test_events_share_a_connection_that_is_replaced_when_the_server_ended_it(
         fetch(conn, f"SELECT pg_terminate_backend(pid, 10000) {sessions}")
         add("after")
     assert len(instance.get_dynamic_partitions("shared")) == 6
+
+
+def test_an_event_that_was_being_written_when_its_connection_died_is_written_again(
+    instance: dg.DagsterInstance, dagster_url: str
+) -> None:
+    """A restart of the server in that moment does not fail the run the event is of."""
+    instance.add_dynamic_partitions("connected", ["once"])
+    with closing(connect(find_database(dagster_url))) as conn, closing(connect(find_database(dagster_url))) as blocker:
+        blocker.cursor().execute("LOCK TABLE event_logs")
+        writer = threading.Thread(
+            target=instance.report_runless_asset_event, args=[dg.AssetMaterialization("patience")]
+        )
+        writer.start()
+        waiting = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        wait_until(lambda: fetch(conn, f"SELECT count(*) {waiting}") == [(1,)], "the event waits for its table")
+        fetch(conn, f"SELECT pg_terminate_backend(pid, 10000) {waiting}")
+        blocker.rollback()
+        writer.join(timeout=60)
+    assert not writer.is_alive()
+    assert instance.get_latest_materialization_event(dg.AssetKey("patience")) is not None

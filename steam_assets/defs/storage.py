@@ -1,16 +1,37 @@
 """Dagster's own tables: which database they are in. The tables themselves are dagster-postgres's."""
 
+import time
 from collections.abc import Mapping
 
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.events.log import EventLogEntry
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from psycopg2.extensions import connection
 from sqlalchemy import create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from steam_assets.settings import read_dotenv
 from steam_assets.store.dagster_database import dagster_url
 from steam_assets.store.database import find_database
+
+EVENT_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""dagster-postgres waits for a connection, but an event that was being written when the server went fails its run."""
+
+
+class PatientEventLog(PostgresEventLogStorage):
+    """Writes an event again when its connection was lost, some half a minute long; it may then be there twice."""
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event of a run."""
+        for wait in EVENT_WAITS_S:
+            try:
+                return super().store_event(event)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+            time.sleep(wait)
+        return super().store_event(event)
 
 
 class DagsterDatabase(DagsterPostgresStorage):
@@ -32,6 +53,7 @@ class DagsterDatabase(DagsterPostgresStorage):
         """Connect, creating the database and the tables when they are not there."""
         read_dotenv()
         storage = cls(postgres_url=dagster_url(find_database()), inst_data=inst_data)
+        storage._event_log_storage = PatientEventLog(storage.postgres_url, should_autocreate_tables=False)
         storage.keep_connections()
         return storage
 

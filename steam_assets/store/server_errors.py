@@ -10,6 +10,8 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import connection
 
+from steam_assets.store.embedded_room import full_disk
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -131,7 +133,6 @@ MENDABLE: tuple[tuple[type[psycopg2.Error], str, str], ...] = (
         "This is a standby, or default_transaction_read_only is on. Name a server that can be written with "
         "--database-url.",
     ),
-    (errors.DiskFull, "", "Make room on the server's disk and run the command again; what was committed is there."),
     (errors.LockNotAvailable, "", "Another session holds a lock. Run the command again when it has ended."),
     (
         errors.QueryCanceled,
@@ -148,6 +149,8 @@ def explain(error: BaseException) -> str | None:
     said = " ".join((error.diag.message_primary or str(error)).split()).rstrip(".")
     if ends_connection(error):
         return f"The database went away: {said}. Run the command again when it is back; what was committed is there."
+    if (full := full_disk(error)) is not None:
+        return str(full)
     for kind, words, advice in MENDABLE:
         if isinstance(error, kind) and words in str(error):
             return f"The database says: {said}. {advice}"
