@@ -15,7 +15,6 @@ from steam_assets.store.locks import is_run_alive, try_range_lock
 from steam_assets.store.session import CONFLICT_TRIES, RangeTaken, RunSession, in_transaction
 from steam_assets_tests.rows import Connect, add_reviews, execute, fetch
 
-
 UP_VOTE = sql.SQL("UPDATE reviews SET votes_up = 1 WHERE recommendationid = {}")
 
 

@@ -11,7 +11,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.embeddings import Embeddings, EncodedBatch, InvalidEmbeddings, UnembeddableRow
 from steam_assets.id_range import EVERYTHING, IdRange
-from steam_assets.store import write
+from steam_assets.store import binary_copy, write
 from steam_assets.store.write import TargetChanged, TooManyFailures, WriteCounts, require_target, write_batches
 from steam_assets_tests.rows import (
     DIMENSION,
@@ -108,6 +108,24 @@ def test_a_vector_of_another_dimension_takes_its_chunk_with_it_and_no_other(
     with pytest.raises(InvalidEmbeddings, match="vectors of 9 numbers; the run's have 8"):
         write_all(conn, numbered, [*(encode(page) for page in pages[:-1]), EncodedBatch(wrong)])
     assert fetch(conn, "SELECT count(*) FROM numbered WHERE body_vector IS NOT NULL") == [(10,)]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("no room")])
+def test_an_interrupt_while_rows_are_sent_is_still_an_interrupt(
+    conn: connection, numbered: TextColumn, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """psycopg2 calls whatever happens in mid-COPY a cancelled query, and a range would be failed, not aborted."""
+    add_rows(conn, numbered, {1: "a", 2: "b"})
+    (page,) = read_all(conn, numbered)
+
+    def stop(part: Embeddings) -> bytes:
+        raise error
+
+    monkeypatch.setattr(binary_copy, "_body", stop)
+    with pytest.raises(type(error)) as raised:
+        write_all(conn, numbered, [encode(page)])
+    assert raised.value is error
+    assert state_of(conn, numbered).missing == 2
 
 
 def test_a_row_that_comes_twice_in_a_chunk_is_refused(conn: connection, numbered: TextColumn) -> None:

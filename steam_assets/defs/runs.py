@@ -24,6 +24,7 @@ from steam_assets.targets import target_run
 STARTED = [dg.DagsterRunStatus.STARTED]
 # Events go to the instance; a command's terminal belongs to its progress bar.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+INTERRUPTS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 EMBEDDING_JOB_PREFIX = "embed_"
 STARTING_S = 30.0
 """A run is given this long from its start to its first step, which takes the lock."""
@@ -168,7 +169,7 @@ def execute(
     )
     failures = [event.step_failure_data.error for event in result.filter_events(lambda event: event.is_step_failure)]
     errors = [root_error(error) for error in failures if error is not None]
-    if any(error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in errors):
+    if any(error.cls_name in INTERRUPTS for error in errors):
         run = instance.get_run_by_id(result.run_id)
         if run is not None and run.status is dg.DagsterRunStatus.FAILURE:
             # Dagster calls an interrupt that it was not asked for a failure; here a person asked.

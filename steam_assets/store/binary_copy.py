@@ -19,14 +19,20 @@ class Payload(io.RawIOBase):
     Each row is id, xmin, md5 and vector, each behind its length in bytes: one numpy record per row and no loop over
     rows; text ids of equal length share a record type. See "Binary Format" in
     https://www.postgresql.org/docs/current/sql-copy.html; a vector is int16 dimension, int16 unused, float4s.
+    ``stopped_by`` is an error in ``read``: psycopg2 makes a QueryCanceled of it, of Ctrl-C too.
     """
 
     def __init__(self, parts: Sequence[Embeddings]) -> None:
         self._pieces = chain([HEADER], map(_body, parts), [TRAILER])
+        self.stopped_by: BaseException | None = None
 
     def read(self, _size: int = -1, /) -> bytes:
         """The next piece, whatever its size: psycopg2 sends what it gets, and stops at nothing."""
-        return next(self._pieces, b"")
+        try:
+            return next(self._pieces, b"")
+        except BaseException as error:
+            self.stopped_by = error
+            raise
 
 
 def _body(embeddings: Embeddings) -> bytes:

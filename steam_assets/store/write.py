@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import md5
 
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
@@ -277,5 +277,11 @@ def clear_blank(conn: connection, column: TextColumn, run_id: int, id_range: IdR
 
 def copy_embeddings(conn: connection, column: TextColumn, parts: Sequence[Embeddings]) -> None:
     """Send rows to the temp table in PostgreSQL's binary COPY format."""
+    payload = Payload(parts)
     with conn.cursor() as cur:
-        cur.copy_expert(COPY.format(**chunk_names(column)), Payload(parts))
+        try:
+            cur.copy_expert(COPY.format(**chunk_names(column)), payload)
+        except errors.QueryCanceled as error:
+            if "error in .read() call" not in str(error):
+                raise
+            raise payload.stopped_by or KeyboardInterrupt from error

@@ -121,9 +121,11 @@ class TorturedServer:
     def fill_disk(self, left_bytes: int) -> None:
         """Leave so many bytes on the small disk."""
         assert self.disk is not None
-        size = psutil.disk_usage(str(self.disk)).free - left_bytes
         with (self.disk / "ballast").open("wb") as ballast:
-            os.posix_fallocate(ballast.fileno(), 0, max(1, size))
+            while (size := psutil.disk_usage(str(self.disk)).free - left_bytes) > 0:
+                with suppress(OSError):  # the server took some of it meanwhile
+                    os.posix_fallocate(ballast.fileno(), 0, size)
+                    return
 
     def forbid_writing(self, pid: int) -> None:
         """Have every write to a file fail in one of the server's processes, as on a full disk."""
