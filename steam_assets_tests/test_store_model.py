@@ -116,7 +116,7 @@ class Store(RuleBasedStateMachine):
                     self.table.failures[id_, run_id] = text
                 elif self.table.texts.get(id_) == text:
                     self.table.vectors[id_] = (run_id, text)
-        self.clear_blank()
+        self.end_of_run()
 
     @rule()
     def a_run_goes_all_the_way_and_again_changes_nothing(self) -> None:
@@ -125,7 +125,7 @@ class Store(RuleBasedStateMachine):
                 self.table.vectors[id_] = (self.run_id, text)
             write_batches(self.conn, self.column, self.run_id, EVERYTHING, [encode(page)])
         write_batches(self.conn, self.column, self.run_id, EVERYTHING, [])
-        self.clear_blank()
+        self.end_of_run()
         assert state_of(self.conn, self.column).pending == 0
         before = table_digest(self.conn, self.column)
         assert read_all(self.conn, self.column) == []
@@ -140,11 +140,15 @@ class Store(RuleBasedStateMachine):
         assert states == {name: expected[name] for name in states}
         assert found.total == len(self.table.texts)
 
-    def clear_blank(self) -> None:
-        """A run ends by taking the vectors from rows whose text is blank by now."""
+    def end_of_run(self) -> None:
+        """Vectors go from rows whose text is blank by now, and failures of rows that have their vector, or are gone."""
         for id_, text in self.table.texts.items():
             if text is None or not text.strip():
                 self.table.vectors.pop(id_, None)
+        for id_, run_id in list(self.table.failures):
+            settled = self.table.vectors.get(id_) == (run_id, self.table.texts.get(id_))
+            if run_id == self.run_id and (settled or id_ not in self.table.texts):
+                del self.table.failures[id_, run_id]
 
 
 def split(page: SourceTexts, failing: set[str]) -> list[EncodedBatch]:
