@@ -16,6 +16,8 @@ SHARED = ("columns.py", "id_range.py", "embeddings.py", "errors.py", "prefetch.p
 """Values that every room may import: the standard library, numpy, and each other."""
 DAGSTER_FREE = (
     "pipeline.py",
+    "stream.py",
+    "attempt.py",
     "gate.py",
     "gate_sample.py",
     "stages.py",

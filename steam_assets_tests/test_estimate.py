@@ -13,8 +13,8 @@ from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
 from steam_assets.estimate import estimate, token_histogram
 from steam_assets.id_range import EVERYTHING
-from steam_assets.pipeline import open_stream
 from steam_assets.store.write import WriteCounts, write_batches
+from steam_assets.stream import open_stream
 from steam_assets.targets import choose_first_model, target_run
 from steam_assets_tests.rows import execute, fetch
 

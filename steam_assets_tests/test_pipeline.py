@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import psycopg2
@@ -11,19 +10,18 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
-from steam_assets import gate, stages
-from steam_assets.columns import REVIEWS, TextColumn
+from steam_assets import stages
+from steam_assets.attempt import RangeReport
+from steam_assets.columns import TextColumn
 from steam_assets.encoder import preparation
 from steam_assets.encoder.backend import Pack, Vectors
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.loading import build_encoder
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.monitor import SystemMonitor
-from steam_assets.encoder.precision import PrecisionRefused
 from steam_assets.encoder.preparation import Preparation
-from steam_assets.errors import SteamAssetsError
 from steam_assets.id_range import EVERYTHING, IdRange
-from steam_assets.pipeline import EmbeddingStream, RangeReport, fill_range, open_stream
+from steam_assets.pipeline import fill_range
 from steam_assets.progress import Progress, watching
 from steam_assets.store import write
 from steam_assets.store.locks import mark_lost
@@ -31,6 +29,7 @@ from steam_assets.store.runs import start_range
 from steam_assets.store.session import RangeTaken, RunSession
 from steam_assets.store.states import range_state
 from steam_assets.store.write import TargetChanged
+from steam_assets.stream import EmbeddingStream, open_stream
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.models import CPU
 from steam_assets_tests.rows import PAGE_OF_REVIEWS, Connect, add_reviews, change_recipe, execute, fetch
@@ -122,26 +121,6 @@ def test_memory_errors_reach_the_monitor_the_report_and_the_record(
     assert last_record(conn, "memory_errors", "batch_tokens") == (len(report.memory_events), encoder.budget.tokens)
     ((kept,),) = fetch(conn, "SELECT details -> 'memory_events' FROM embedding_run_ranges")
     assert kept == [asdict(event) for event in report.memory_events]
-
-
-def test_vectors_too_far_from_fp32_are_never_written(
-    conn: connection,
-    connect: Connect,
-    minilm: Model,
-    reviews: TextColumn,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    """The gate stands before the first row; what it found is told with the next command."""
-    monkeypatch.setenv("STEAM_ASSETS_HOME", str(tmp_path))
-    encoder = build_encoder(minilm, replace(CPU, dtype="bf16"))
-    start = encoder.backend.start
-    monkeypatch.setattr(gate, "CPU_TOKENS", 3000)
-    spoil = np.random.default_rng(0).normal(0, 0.05, 384).astype(np.float32)
-    monkeypatch.setattr(encoder.backend, "start", lambda pack: lambda: start(pack)() + spoil)
-    with pytest.raises(PrecisionRefused, match=r"bf16 .+ is not near enough to fp32.+--dtype fp32"):
-        open_stream(reviews, [EVERYTHING], lambda model: encoder, connect)
-    assert embedded(conn) == 0
 
 
 def test_what_is_written_is_what_the_model_gives_for_each_text(
@@ -353,9 +332,3 @@ def lost(conn: connection) -> list[str]:
     """Runs found lost, and marked so."""
     with conn:
         return mark_lost(conn)
-
-
-def test_a_column_without_a_model_is_refused_with_the_next_command(connect: Connect, minilm_encoder: Encoder) -> None:
-    """Nothing is guessed from the environment."""
-    with pytest.raises(SteamAssetsError, match=r"has no model yet\. Run `steam-assets init`"):
-        open_stream(REVIEWS, [EVERYTHING], lambda model: minilm_encoder, connect)

@@ -18,8 +18,8 @@ from steam_assets.encoder.batching import TokenBudget
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.preparation import Preparation
 from steam_assets.id_range import EVERYTHING
-from steam_assets.pipeline import EmbeddingStream, open_stream
 from steam_assets.prefetch import Prefetch
+from steam_assets.stream import EmbeddingStream, open_stream
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.rows import PAGE_OF_REVIEWS, Connect, add_reviews
 from steam_assets_tests.vectors import page

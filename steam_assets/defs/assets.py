@@ -8,8 +8,8 @@ from steam_assets.columns import TextColumn
 from steam_assets.defs.partitions import partitions_of
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.id_range import IdRange
-from steam_assets.pipeline import EmbeddingStream, open_stream
 from steam_assets.store.locks import living_run
+from steam_assets.stream import EmbeddingStream, open_stream
 from steam_assets.upkeep import FillOptions
 
 RANGES_PER_RUN = 25

@@ -4,12 +4,14 @@ import logging
 
 import dagster as dg
 
+from steam_assets.attempt import RangeReport
 from steam_assets.columns import TextColumn
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.id_range import IdRange
-from steam_assets.pipeline import EmbeddingStream, RangeReport, fill_range
+from steam_assets.pipeline import fill_range
 from steam_assets.store.read import sample_rows
 from steam_assets.store.session import RangeTaken, RunSession
+from steam_assets.stream import EmbeddingStream
 from steam_assets.targets import follow_target
 from steam_assets.upkeep import clear_the_way, tidy_up
 

@@ -1,6 +1,8 @@
 """What is true of a column's rows: the state of each, decided in SQL, and their counts. Nothing here writes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg2 import sql
 from psycopg2.extensions import connection
@@ -42,22 +44,43 @@ UNEMBEDDABLE = sql.SQL("""
 """)
 
 # OFFSET 0 keeps the planner from putting each expression into every FILTER: a row's state, with its md5 and its norm,
-# was computed some fifteen times, and a row took 50 microseconds instead of 9 (2026-11, 30,000 reviews, 384 numbers).
-COUNT = sql.SQL("""
-    WITH found AS (
+# was computed some fifteen times, and a row took 50 microseconds instead of 7 (2026-11, 30,000 reviews, 384 numbers). A
+# type with a dimension admits no other, so vectors are looked into for it only where the type has none.
+FOUND = sql.SQL("""
+    WITH judged AS (
         SELECT t.{id} AS id,
+               t.{text} AS source,
                {state} AS state,
                t.{vector} IS NOT NULL AS has_vector,
                t.{run} AS run_id,
                t.{digest} AS digest,
-               CASE WHEN t.{vector} IS NOT NULL THEN vector_dims(t.{vector}::vector) END AS dimension,
-               CASE WHEN t.{vector} IS NOT NULL THEN vector_norm(t.{vector}::vector) END AS norm,
-               t.{vector} IS NOT NULL AND t.{digest} IS DISTINCT FROM md5(t.{text})::uuid AS drifted
+               CASE WHEN t.{vector} IS NOT NULL THEN coalesce(({declared}), vector_dims(t.{vector}::vector)) END
+                   AS dimension,
+               CASE WHEN t.{vector} IS NOT NULL THEN vector_norm(t.{vector}::vector) END AS norm
         FROM {table} AS t
         {unembeddable}
         WHERE {in_range}
         OFFSET 0
+    ),
+    found AS (
+        SELECT id, state, has_vector, run_id, dimension, norm,
+               has_vector AND state <> 'embedded' AND digest IS DISTINCT FROM md5(source)::uuid AS drifted
+        FROM judged
+        OFFSET 0
     )
+""")
+
+DECLARED_DIMENSION = sql.SQL("""
+    SELECT nullif(a.atttypmod, -1)
+    FROM pg_attribute AS a
+    JOIN pg_class AS c ON c.oid = a.attrelid
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = {schema_literal} AND c.relname = {table_literal} AND a.attname = {vector_name}
+""")
+
+# Counts alone can be summed by several processes of the server; the ids of offenders, which need an order, cannot.
+COUNT = sql.SQL("""
+    {found}
     SELECT count(*),
            count(*) FILTER (WHERE state = 'blank'),
            count(*) FILTER (WHERE state = 'failed'),
@@ -65,6 +88,13 @@ COUNT = sql.SQL("""
            count(*) FILTER (WHERE state = 'stale'),
            count(*) FILTER (WHERE state = 'missing'),
            {offences}
+    FROM found
+    LEFT JOIN public.embedding_runs AS run ON run.run_id = found.run_id
+""")
+
+FIRST_IDS = sql.SQL("""
+    {found}
+    SELECT {first_ids}
     FROM found
     LEFT JOIN public.embedding_runs AS run ON run.run_id = found.run_id
 """)
@@ -125,33 +155,52 @@ class RangeState:
 def range_state(
     conn: connection, column: TextColumn, run_id: int, dimension: int, id_range: IdRange = EVERYTHING
 ) -> RangeState:
-    """Count a range's rows by state for ``run_id``, and find those that break a rule, in one scan of the range."""
-    offences = sql.SQL(",\n           ").join(
-        sql.SQL(
-            "count(*) FILTER (WHERE {rule}), (array_agg(id::text ORDER BY id) FILTER (WHERE {rule}))[1:{n}]"
-        ).format(
-            rule=rule.format(
-                dimension=sql.Literal(dimension), tolerance=sql.Literal(UNIT_NORM_TOLERANCE), run_id=sql.Literal(run_id)
-            ),
-            n=sql.Literal(OFFENDERS_SHOWN),
-        )
-        for rule in OFFENCES.values()
+    """Count a range's rows by state for ``run_id``, and those that break a rule, in one scan of the range.
+
+    Where there are such rows a second scan names the first of them.
+    """
+    found = FOUND.format(
+        **names(column),
+        state=state_of_row(column, run_id),
+        unembeddable=join_unembeddable(column, run_id),
+        in_range=in_range(column, id_range),
+        declared=DECLARED_DIMENSION.format(
+            schema_literal=sql.Literal(column.schema),
+            table_literal=sql.Literal(column.table),
+            vector_name=sql.Literal(column.vector),
+        ),
     )
-    with conn.cursor() as cur:
-        cur.execute(
-            COUNT.format(
-                **names(column),
-                state=state_of_row(column, run_id),
-                unembeddable=join_unembeddable(column, run_id),
-                in_range=in_range(column, id_range),
-                offences=offences,
-            )
+    rules = {
+        name: rule.format(
+            dimension=sql.Literal(dimension), tolerance=sql.Literal(UNIT_NORM_TOLERANCE), run_id=sql.Literal(run_id)
         )
-        counts = cur.fetchone()
-    assert counts is not None
-    found = {rule: Offence(counts[6 + 2 * n], tuple(counts[7 + 2 * n] or ())) for n, rule in enumerate(OFFENCES)}
+        for name, rule in OFFENCES.items()
+    }
+    counts = _one_row(conn, COUNT.format(found=found, offences=_for_each(rules, "count(*) FILTER (WHERE {rule})")))
+    broken = {name: rows for name, rows in zip(rules, counts[6:], strict=True) if rows}
+    firsts: dict[str, tuple[str, ...]] = {}
+    if broken:
+        first_ids = _for_each({name: rules[name] for name in broken}, FIRST_IDS_OF_A_RULE)
+        ids = _one_row(conn, FIRST_IDS.format(found=found, first_ids=first_ids))
+        firsts = {name: tuple(found or ()) for name, found in zip(broken, ids, strict=True)}
+    offences = {name: Offence(broken.get(name, 0), firsts.get(name, ())) for name in rules}
     total, blank, failed, embedded, stale, missing = counts[:6]
-    return RangeState(total, blank, failed, embedded, stale, missing, found)
+    return RangeState(total, blank, failed, embedded, stale, missing, offences)
+
+
+FIRST_IDS_OF_A_RULE = f"(array_agg(id::text ORDER BY id) FILTER (WHERE {{rule}}))[1:{OFFENDERS_SHOWN}]"
+
+
+def _for_each(rules: Mapping[str, sql.Composable], expression: str) -> sql.Composed:
+    return sql.SQL(",\n           ").join(sql.SQL(expression).format(rule=rule) for rule in rules.values())
+
+
+def _one_row(conn: connection, query: sql.Composed) -> tuple[Any, ...]:
+    with conn.cursor() as cur:
+        cur.execute(query)
+        row = cur.fetchone()
+    assert row is not None
+    return tuple(row)
 
 
 def count_rows(conn: connection, column: TextColumn, id_range: IdRange = EVERYTHING) -> int:

@@ -49,8 +49,9 @@ class EndToEnd:
     def embed(self, workload: Workload) -> Measurement:
         """Fill a column of a new database, one range a pass; the vectors are what can be read back afterwards."""
         assert self.chosen is not None
-        from steam_assets.pipeline import EmbeddingStream, fill_range
+        from steam_assets.pipeline import fill_range
         from steam_assets.store.session import RunSession
+        from steam_assets.stream import EmbeddingStream
 
         encoder = self.chosen.encoder
         device = self.chosen.settings.device

@@ -21,10 +21,11 @@ from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.monitor import SystemMonitor
 from steam_assets.id_range import IdRange
-from steam_assets.pipeline import EmbeddingStream, fill_range, keep_what_is_loaded
+from steam_assets.pipeline import fill_range
 from steam_assets.store.runs import get_run
 from steam_assets.store.session import RunSession
 from steam_assets.store.states import in_range, names
+from steam_assets.stream import EmbeddingStream, keep_what_is_loaded
 from steam_assets_tests.benchmarks import write_patterns
 from steam_assets_tests.benchmarks.corpus import REAL_ROWS
 from steam_assets_tests.benchmarks.machine import describe_machine, load_warning, machine_lines

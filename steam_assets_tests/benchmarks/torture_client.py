@@ -23,12 +23,13 @@ from steam_assets.encoder.models import DEMO_MODEL, Model, find_model
 from steam_assets.encoder.monitor import SystemMonitor
 from steam_assets.exits import run_and_exit
 from steam_assets.id_range import IdRange
-from steam_assets.pipeline import EmbeddingStream, fill_range
+from steam_assets.pipeline import fill_range
 from steam_assets.progress import watching
 from steam_assets.store import read, write
 from steam_assets.store.database import DatabaseAddress, connect
 from steam_assets.store.runs import get_run
 from steam_assets.store.session import RangeTaken, RunSession
+from steam_assets.stream import EmbeddingStream
 from steam_assets_tests.benchmarks.torture_tables import POISON
 from steam_assets_tests.hash_encoder import HashBackend, OneToken, hash_encoder
 
