@@ -14,6 +14,8 @@ from steam_assets_tests.benchmarks import pipeline, platform, scale
 from steam_assets_tests.benchmarks.platform import Platform
 from steam_assets_tests.benchmarks.scale import ScaleRow
 
+pytestmark = pytest.mark.slow  # whole runs through Dagster
+
 TEXTS = {"reviews": ["good", "bad", "a farm"], "applications": ["Lantern Valley", "Deep Water"]}
 NO_DATA = Path("no such directory")
 

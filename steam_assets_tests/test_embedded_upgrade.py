@@ -33,6 +33,8 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from steam_assets.store import embedded
 
+pytestmark = pytest.mark.slow  # each upgrade makes two clusters
+
 directory, word, moments, file = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 
 def die():
