@@ -7,8 +7,10 @@ from psycopg2.extensions import connection
 
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.encoder.encoder import Encoder
+from steam_assets.encoder.loading import load_encoder
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.monitor import SystemMonitor
+from steam_assets_tests.models import CPU
 
 
 def test_the_database_resource_opens_what_the_environment_names(
@@ -28,9 +30,11 @@ def test_the_database_resource_has_nothing_to_show() -> None:
     assert DatabaseResource.model_fields == {}
 
 
-def test_the_encoder_is_loaded_once_per_process(minilm: Model, minilm_encoder: Encoder) -> None:
+def test_the_encoder_is_loaded_once_per_process(minilm: Model) -> None:
     """Two runs in one process, and the command line, share the model."""
-    assert GpuResource(device="cpu").encoder(minilm) is minilm_encoder
+    first = GpuResource(device="cpu").encoder(minilm)
+    assert GpuResource(device="cpu").encoder(minilm) is first
+    assert load_encoder(minilm, CPU) is first
 
 
 def test_the_monitor_watches_the_encoder_s_device_and_leaves_no_thread(minilm_encoder: Encoder) -> None:
