@@ -27,7 +27,6 @@ from steam_assets.store.runs import column_runs
 from steam_assets.store.status import is_initialised
 
 HOST = "127.0.0.1"
-DEFAULT_PORT = 3000
 READY_S = 120.0
 STOP_S = 15.0
 POLL_S = 0.25

@@ -50,10 +50,10 @@ class RunSession:
     @contextmanager
     def range_lock(self, column: TextColumn, range_key: str) -> Iterator[None]:
         """Hold the range's lock meanwhile, also after a reconnect; raises RangeTaken when another run holds it."""
+        with self.conn:
+            _lock_range(self.conn, column, range_key)
         self._range = column, range_key
         try:
-            with self.conn:
-                self._lock_range(self.conn)
             yield
         finally:
             self._range = None
@@ -82,8 +82,7 @@ class RunSession:
             try:
                 self.conn = self._open()
             except (DatabaseUnavailable, psycopg2.Error) as error:
-                passing = error.is_passing if isinstance(error, DatabaseUnavailable) else is_connection_lost(error)
-                if not passing or time.monotonic() > deadline:
+                if not is_connection_lost(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -96,20 +95,19 @@ class RunSession:
             with conn:
                 run_lock(conn, self.dagster_run_id)
                 if self._range is not None:
-                    self._lock_range(conn)
+                    _lock_range(conn, *self._range)
         except BaseException:
             conn.close()
             raise
         return conn
 
-    def _lock_range(self, conn: connection) -> None:
-        assert self._range is not None
-        column, range_key = self._range
-        if not try_range_lock(conn, column, range_key):
-            raise RangeTaken(
-                f"{column} {range_key} is being filled by another run; this one leaves it alone. When that run has "
-                f"ended, `steam-assets embed {column}` fills what is still pending."
-            )
+
+def _lock_range(conn: connection, column: TextColumn, range_key: str) -> None:
+    if not try_range_lock(conn, column, range_key):
+        raise RangeTaken(
+            f"{column} {range_key} is being filled by another run; this one leaves it alone. When that run has "
+            f"ended, `steam-assets embed {column}` fills what is still pending."
+        )
 
 
 def in_transaction(conn: connection, work: Callable[[], None]) -> None:
