@@ -33,8 +33,6 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from steam_assets.store import embedded
 
-pytestmark = pytest.mark.slow  # each upgrade makes two clusters
-
 directory, word, moments, file = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 
 def die():
@@ -140,11 +138,12 @@ def test_old_data_are_upgraded_and_kept(directory: Path, digest: object, caplog:
     assert "data.postgresql-16" in caplog.records[-1].getMessage()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param(("--encoding=UTF8", "--locale=C"), marks=pytest.mark.slow),
-        pytest.param(("--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"), marks=pytest.mark.slow),
+        ("--encoding=UTF8", "--locale=C"),
+        ("--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"),
         ("--encoding=SQL_ASCII", "--locale=C"),
     ],
     ids=["C", "checksums", "SQL_ASCII"],
@@ -171,6 +170,7 @@ def test_data_of_a_crashed_server_are_recovered_first(directory: Path) -> None:
     assert ask(embedded.start(directory).dsn(), DIGEST) == digest
 
 
+@pytest.mark.slow
 def test_neither_the_path_nor_the_environment_matters(
     home: Path, old_data_of_module: tuple[Path, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +201,7 @@ def running_programs(directory: Path) -> list[list[str]]:
     return [words for words in found if str(directory) in " ".join(words) and "embedded_watcher" not in " ".join(words)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["postgres", "x" * 120], ids=["short path", "long path"])
 @pytest.mark.parametrize(
     "running",
@@ -238,6 +239,7 @@ def test_killed_between_the_renames(directory: Path, digest: object) -> None:
     assert (directory / "data").stat().st_ino == before
 
 
+@pytest.mark.slow
 def test_a_copy_that_may_be_out_of_date_is_made_anew(directory: Path, digest: object) -> None:
     """Killed before the first rename, the old data may have been written since, by an older steam-assets."""
     assert start_and_die(directory, "data.postgresql-16")
