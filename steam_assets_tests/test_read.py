@@ -1,6 +1,7 @@
 """Reading pending rows: each exactly once, in short statements, whatever others do to the table meanwhile."""
 
 from collections import Counter
+from itertools import pairwise
 
 import psycopg2
 import pytest
@@ -9,9 +10,16 @@ from psycopg2.extensions import connection
 from psycopg2.extras import execute_values
 
 from steam_assets.columns import TextColumn
-from steam_assets.id_range import IdRange
+from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.store import read
-from steam_assets.store.read import count_pending, has_pending, read_pending, sample_rows
+from steam_assets.store.read import (
+    RangeCounts,
+    count_pending,
+    count_pending_by_range,
+    has_pending,
+    read_pending,
+    sample_rows,
+)
 from steam_assets_tests.rows import (
     ODD_IDS,
     add_rows,
@@ -218,3 +226,47 @@ def test_a_sample_shows_ids_texts_and_the_start_of_vectors(conn: connection, num
     assert found[0].text == ("line break 3 " + "x" * 100)[:80]
     assert found[0].vector.count(",") == 3
     assert found[0].vector.endswith(", ...]")
+
+
+def test_one_scan_counts_what_each_range_would_alone(conn: connection, numbered: TextColumn) -> None:
+    """Rows below the first bound and above the last, ranges without rows, and vectors on blank texts are in it."""
+    add_rows(conn, numbered, {n: f"text {n}" for n in range(-20, 40)})
+    embed(conn, numbered, IdRange(-10, 25))
+    set_text(conn, numbered, 3, "changed")
+    set_text(conn, numbered, 4, " ")
+    run_id = target_of(conn, numbered)
+    bounds = (None, -10, 0, 10, 100, 200, None)
+    ranges = [IdRange(start, stop) for start, stop in pairwise(bounds)]
+
+    counts = count_pending_by_range(conn, numbered, run_id, ranges)
+    assert counts == [
+        (10, (10, 80, 0)),
+        (10, (0, 0, 0)),
+        (10, (1, 7, 1)),
+        (30, (15, 105, 0)),
+        (0, (0, 0, 0)),
+        (0, (0, 0, 0)),
+    ]
+    assert [count.pending for count in counts] == [count_pending(conn, numbered, run_id, each) for each in ranges]
+    assert count_pending_by_range(conn, numbered, run_id, ranges[1:3]) == counts[1:3]
+    assert count_pending_by_range(conn, numbered, run_id, [EVERYTHING]) == [RangeCounts(60, Pending(26, 192, 1))]
+    assert count_pending_by_range(conn, numbered, run_id, []) == []
+
+
+def test_ranges_of_text_ids_are_counted_in_the_columns_collation(conn: connection) -> None:
+    """Bounds are compared as the table's own order has it, whatever collation that is."""
+    for column in tables_in_all_collations(conn):
+        add_rows(conn, column, dict.fromkeys(ODD_IDS, "text"))
+        in_order = [
+            str(id_)
+            for (id_,) in fetch(conn, sql.SQL("SELECT id FROM {} ORDER BY id").format(sql.Identifier(column.table)))
+        ]
+        bounds = [None, *in_order[3::5], None]
+        ranges = [IdRange(start, stop) for start, stop in pairwise(bounds)]
+        counts = count_pending_by_range(conn, column, target_of(conn, column), ranges)
+        assert [count.rows for count in counts] == [
+            3,
+            *[5] * (len(ranges) - 2),
+            len(in_order) - 3 - 5 * (len(ranges) - 2),
+        ]
+        conn.rollback()

@@ -16,7 +16,7 @@ from steam_assets.defs.partitions import register_ranges
 from steam_assets.id_range import IdRange
 from steam_assets.progress import Progress, watching
 from steam_assets.store.locks import is_run_alive, mark_lost, may_come_back
-from steam_assets.store.read import count_pending
+from steam_assets.store.read import count_pending_by_range
 from steam_assets.store.session import LONGEST_PAUSE_S
 from steam_assets.store.states import range_state
 from steam_assets.targets import target_run
@@ -84,7 +84,8 @@ def plan_column(instance: dg.DagsterInstance, column: TextColumn, connect: Calla
         conn.autocommit = True
         run = target_run(conn, column)
         ranges = register_ranges(instance, conn, column)
-        pending = {id_range: count_pending(conn, column, run.run_id, id_range) for id_range in ranges}
+        counts = count_pending_by_range(conn, column, run.run_id, ranges)
+    pending = {id_range: count.pending for id_range, count in zip(ranges, counts, strict=True)}
     materialized = instance.get_materialized_partitions(vector_key(column))
     wanted = [
         id_range

@@ -12,7 +12,7 @@ from steam_assets.columns import TextColumn
 from steam_assets.embeddings import SourceTexts
 from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.store.missing_index import missing
-from steam_assets.store.states import BLANK_TEXT, in_range, join_unembeddable, names, state_of_row
+from steam_assets.store.states import in_range, join_unembeddable, names, state_of_row
 
 FIRST_PAGE_ROWS = 256
 PAGE_ROWS = 2_048
@@ -62,14 +62,28 @@ WINDOW = sql.SQL("""
     ORDER BY id
 """)
 
-COUNT_PENDING = sql.SQL("""
-    SELECT count(*) FILTER (WHERE {to_be_read}),
-           coalesce(sum(octet_length(t.{text})) FILTER (WHERE {to_be_read}), 0),
-           count(*) FILTER (WHERE NOT ({to_be_read}))
-    FROM {table} AS t
-    {unembeddable}
-    WHERE {in_range}
-      AND {state} IN ('missing', 'stale')
+# One scan for all ranges, which several processes of the server can share. A row's state is computed once (OFFSET 0).
+# A vector on a text that has become blank is stale, but is cleared by write.py, not encoded.
+COUNT_BY_RANGE = sql.SQL("""
+    SELECT width_bucket(id, {bounds}::{type}[]),
+           count(*),
+           count(*) FILTER (WHERE to_be_read),
+           coalesce(sum(bytes) FILTER (WHERE to_be_read), 0),
+           count(*) FILTER (WHERE NOT to_be_read)
+    FROM (
+        SELECT id, bytes,
+               CASE state WHEN 'missing' THEN true WHEN 'stale' THEN kind IS NULL AND source ~ '\\S' END AS to_be_read
+        FROM (
+            SELECT t.{id} AS id, t.{text} AS source, octet_length(t.{text}) AS bytes, unembeddable.kind AS kind,
+                   {state} AS state
+            FROM {table} AS t
+            {unembeddable}
+            WHERE {in_range}
+            OFFSET 0
+        ) AS judged
+        OFFSET 0
+    ) AS found
+    GROUP BY 1
 """)
 
 # In the words of the partial index, where there is one: then new rows are found without reading the others.
@@ -118,9 +132,6 @@ SAMPLE_TEXTS = sql.SQL("""
     ORDER BY md5(t.{id}::text)
     LIMIT {rows}
 """)
-
-# A vector on a text that has become blank is stale but is cleared by write.py, not encoded.
-TO_BE_READ = sql.SQL("NOT {blank_text} AND unembeddable.kind IS NULL")
 
 
 def read_pending(
@@ -190,11 +201,34 @@ class Pending(NamedTuple):
 
 def count_pending(conn: connection, column: TextColumn, run_id: int, id_range: IdRange = EVERYTHING) -> Pending:
     """What the next run finds to do, counted now; its ``rows`` are those that ``read_pending`` would yield."""
+    return count_pending_by_range(conn, column, run_id, [id_range])[0].pending
+
+
+class RangeCounts(NamedTuple):
+    """The rows of a range, whatever their state, and what waits there."""
+
+    rows: int
+    pending: Pending
+
+
+def count_pending_by_range(
+    conn: connection, column: TextColumn, run_id: int, id_ranges: Sequence[IdRange]
+) -> list[RangeCounts]:
+    """The counts of each of ``id_ranges``, which are neighbours and ascending, in one scan of the table."""
+    if not id_ranges:
+        return []
+    whole = IdRange(id_ranges[0].start, id_ranges[-1].stop)
+    statement = COUNT_BY_RANGE.format(
+        **_pending(column, run_id, whole),
+        # Compared in the column's collation: an array's own is the default one, which gives way.
+        bounds=sql.Literal([id_range.start for id_range in id_ranges[1:]]),
+        type=sql.Identifier("pg_catalog", "int8" if column.id_type == "bigint" else "text"),
+    )
     with conn.cursor() as cur:
-        cur.execute(COUNT_PENDING.format(**_pending(column, run_id, id_range)))
-        row = cur.fetchone()
-    assert row is not None
-    return Pending(*row)
+        cur.execute(statement)
+        found = {number: RangeCounts(rows, Pending(*pending)) for number, rows, *pending in cur.fetchall()}
+    nothing = RangeCounts(0, Pending(0, 0, 0))
+    return [found.get(number, nothing) for number in range(len(id_ranges))]
 
 
 def _pending(column: TextColumn, run_id: int, id_range: IdRange) -> dict[str, sql.Composable]:
@@ -204,7 +238,6 @@ def _pending(column: TextColumn, run_id: int, id_range: IdRange) -> dict[str, sq
         "in_range": in_range(column, id_range),
         "state": state_of_row(column, run_id),
         "missing": missing(column, "t"),
-        "to_be_read": TO_BE_READ.format(blank_text=BLANK_TEXT.format(**names(column))),
     }
 
 
