@@ -13,6 +13,7 @@ from steam_assets.columns import TextColumn
 from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.store import read
 from steam_assets.store.read import (
+    Pending,
     RangeCounts,
     count_pending,
     count_pending_by_range,

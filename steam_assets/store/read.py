@@ -65,13 +65,14 @@ WINDOW = sql.SQL("""
 # One scan for all ranges, which several processes of the server can share. A row's state is computed once (OFFSET 0).
 # A vector on a text that has become blank is stale, but is cleared by write.py, not encoded.
 COUNT_BY_RANGE = sql.SQL("""
-    SELECT width_bucket(id, {bounds}::{type}[]),
+    SELECT range,
            count(*),
            count(*) FILTER (WHERE to_be_read),
            coalesce(sum(bytes) FILTER (WHERE to_be_read), 0),
            count(*) FILTER (WHERE NOT to_be_read)
     FROM (
-        SELECT id, bytes,
+        SELECT width_bucket(id, {bounds}::{type}[]) AS range,
+               bytes,
                CASE state WHEN 'missing' THEN true WHEN 'stale' THEN kind IS NULL AND source ~ '\\S' END AS to_be_read
         FROM (
             SELECT t.{id} AS id, t.{text} AS source, octet_length(t.{text}) AS bytes, unembeddable.kind AS kind,
@@ -83,7 +84,7 @@ COUNT_BY_RANGE = sql.SQL("""
         ) AS judged
         OFFSET 0
     ) AS found
-    GROUP BY 1
+    GROUP BY range
 """)
 
 # In the words of the partial index, where there is one: then new rows are found without reading the others.
