@@ -61,11 +61,15 @@ class HashBackend:
     def start(self, pack: Pack) -> Callable[[], Vectors]:
         """The vectors of a pack, when they are due."""
         started = time.monotonic()
-        vectors = hash_vectors(pack.texts, self._pool)
+        vectors = self.vectors_of(pack.texts)
         if self.rows_per_s is not None:
             threading.Event().wait(max(0.0, started + len(pack) / self.rows_per_s - time.monotonic()))
         self.busy_s += time.monotonic() - started
         return lambda: vectors
+
+    def vectors_of(self, texts: Sequence[str]) -> Vectors:
+        """A vector (texts, dimension) for each text."""
+        return hash_vectors(texts, self._pool)
 
     def release_memory(self) -> None:
         """There is none to give back."""
