@@ -34,8 +34,21 @@ def test_a_session_comes_back_with_the_locks_of_its_run_and_range(conn: connecti
     assert try_range_lock(conn, REVIEWS, "~:~")
 
 
-def test_a_range_that_another_run_took_meanwhile_is_left_to_it(conn: connection, connect: Connect) -> None:
+def test_a_session_waits_for_its_own_lost_connection_to_give_the_range_back(conn: connection, connect: Connect) -> None:
+    """The server may not have noticed yet that the connection is gone."""
+    with RunSession(connect, "a run") as session, session.range_lock(REVIEWS, "~:~"):
+        lost, session.conn = session.conn, connect()  # the server keeps the old one, and its locks, for a while
+        threading.Timer(0.5, lost.close).start()
+        session.reconnect()
+        assert lost.closed
+        assert not try_range_lock(conn, REVIEWS, "~:~")
+
+
+def test_a_range_that_another_run_took_meanwhile_is_left_to_it(
+    conn: connection, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Coming back does not make it ours again."""
+    monkeypatch.setattr(session_module, "RETURNING_S", 0.3)
     with RunSession(connect, "a run") as session, session.range_lock(REVIEWS, "~:~"):
         end(conn, session)
         assert try_range_lock(conn, REVIEWS, "~:~")

@@ -1,4 +1,4 @@
-"""Which device and precision the model runs with, and why. Loading and running it are in transformer.py."""
+"""Which device and precision the model runs with, and why. Loading and running it are in torch_backend.py."""
 
 import logging
 import os
@@ -23,7 +23,9 @@ class DeviceUnavailable(SteamAssetsError):
 
 
 def set_allocator_defaults() -> None:
-    """Choose torch's and tokenizers' defaults where the user has not; torch reads them at its first CUDA allocation."""
+    """Choose CUDA's, torch's and tokenizers' defaults where the user has not; CUDA's first use reads them."""
+    # cuda:0 is then the GPU 0 of nvidia-smi and NVML, which CUDA would otherwise number by speed.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     # Segments that grow instead of fragmenting: packs come in many shapes.
     if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
@@ -31,8 +33,8 @@ def set_allocator_defaults() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
-def why_no_cuda() -> str | None:
-    """Why CUDA cannot be used here; None when it can, which a small computation on the device has shown."""
+def why_no_cuda(device: str = "cuda") -> str | None:
+    """Why CUDA cannot be used here; None when it can, which a small computation on ``device`` has shown."""
     set_allocator_defaults()
     import torch
 
@@ -46,8 +48,10 @@ def why_no_cuda() -> str | None:
         masked = f"; CUDA_VISIBLE_DEVICES is {visible!r}" if visible is not None else ""
         reasons = "; ".join(str(warning.message).partition("\n")[0] for warning in told)
         return (reasons or "torch sees no CUDA device (no NVIDIA driver, or no device)") + masked
+    if int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        return f"torch sees {torch.cuda.device_count()} CUDA device(s), numbered from 0"
     try:
-        torch.ones(2, device="cuda").sum().item()
+        torch.ones(2, device=device).sum().item()
     except RuntimeError as error:
         return str(error).partition("\n")[0]
     return None
@@ -61,7 +65,7 @@ def find_device(requested: str) -> str:
         raise DeviceUnavailable(
             f"{requested!r} is no device; expected auto, cpu, cuda or cuda:N. Correct STEAM_ASSETS_DEVICE or --device."
         )
-    reason = why_no_cuda()
+    reason = why_no_cuda("cuda" if requested == "auto" else requested)
     if requested == "auto" and reason is not None:
         logger.info("Using the CPU: %s.", reason)
         return "cpu"
@@ -72,13 +76,7 @@ def find_device(requested: str) -> str:
         )
     import torch
 
-    index = int(requested.partition(":")[2] or torch.cuda.current_device())
-    if index >= torch.cuda.device_count():
-        raise DeviceUnavailable(
-            f"{requested} was asked for; torch sees {torch.cuda.device_count()} CUDA device(s), numbered from 0. "
-            "Choose one of them; `steam-assets doctor` lists them."
-        )
-    return f"cuda:{index}"
+    return f"cuda:{requested.partition(':')[2] or torch.cuda.current_device()}"
 
 
 def find_dtype(requested: str, device: str) -> str:

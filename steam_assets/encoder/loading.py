@@ -1,7 +1,7 @@
 """The encoder with these settings, loaded once per process: the one place that chooses between backends."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from steam_assets.encoder.backend import Backend
@@ -32,8 +32,13 @@ class EncoderSettings:
 
 
 def load_encoder(model: Model, settings: EncoderSettings = EncoderSettings()) -> Encoder:
-    """The encoder with these settings, the same one each time; raises SteamAssetsError when it cannot be had."""
+    """The encoder with these settings, the same one each time; raises SteamAssetsError when it cannot be had.
+
+    "auto" is the same encoder as the device it comes to.
+    """
     with _LOADING:
+        if settings.backend == "torch" and settings.endpoint is None:
+            settings = replace(settings, device=find_device(settings.device))
         return _loaded(model, settings)
 
 

@@ -22,6 +22,8 @@ SERVER_BACK_WITHIN_S = 180.0
 """Recovery after a crash replays 350 to 385 MB of WAL a second, and a restart for an upgrade takes a minute."""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
+RETURNING_S = 2 * LONGEST_PAUSE_S
+"""The server gives up a lost connection, and with it our own locks, so soon after we have."""
 CONFLICT_TRIES = 6
 CONFLICT_PAUSE_S = 0.05
 
@@ -76,18 +78,7 @@ class RunSession:
         """Open the connection anew, waiting up to SERVER_BACK_WITHIN_S for the server; raises DatabaseUnavailable."""
         with suppress(psycopg2.Error):
             self.conn.close()
-        deadline = time.monotonic() + SERVER_BACK_WITHIN_S
-        pause = FIRST_PAUSE_S
-        while True:
-            try:
-                self.conn = self._open()
-            except (DatabaseUnavailable, psycopg2.Error) as error:
-                if not is_connection_lost(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
-            else:
-                return
+        self.conn = reopen(self._open)
 
     def _open(self) -> connection:
         conn = self._connect()
@@ -95,15 +86,33 @@ class RunSession:
             with conn:
                 run_lock(conn, self.dagster_run_id)
                 if self._range is not None:
-                    _lock_range(conn, *self._range)
+                    _lock_range(conn, *self._range, within_s=RETURNING_S)
         except BaseException:
             conn.close()
             raise
         return conn
 
 
-def _lock_range(conn: connection, column: TextColumn, range_key: str) -> None:
-    if not try_range_lock(conn, column, range_key):
+def reopen(open_connection: Callable[[], connection]) -> connection:
+    """Open a connection to a server that may be restarting, waiting up to SERVER_BACK_WITHIN_S for it."""
+    deadline = time.monotonic() + SERVER_BACK_WITHIN_S
+    pause = FIRST_PAUSE_S
+    while True:
+        try:
+            return open_connection()
+        except (DatabaseUnavailable, psycopg2.Error) as error:
+            if not is_connection_lost(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _lock_range(conn: connection, column: TextColumn, range_key: str, within_s: float = 0.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not try_range_lock(conn, column, range_key):
+        if time.monotonic() < deadline:
+            time.sleep(FIRST_PAUSE_S)
+            continue
         raise RangeTaken(
             f"{column} {range_key} is being filled by another run; this one leaves it alone. When that run has "
             f"ended, `steam-assets embed {column}` fills what is still pending."
