@@ -1,6 +1,7 @@
 """Run an iterator in a thread of its own, a bounded way ahead: this is how reading, encoding and writing overlap."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
@@ -16,6 +17,9 @@ class Prefetch(Iterator[T], Generic[T]):
     Nothing is taken from it before the first item is asked for; one item may wait whatever it weighs. An error in
     ``source`` is raised here, as itself, after the items before it. ``close`` stops the thread at its next item and
     closes ``source`` there, in the thread that ran it.
+
+    Once closed it knows the seconds that the thread was in ``source``, ``making_s``, that it waited for room,
+    ``resting_s``, and that whoever took the items waited for one, ``waiting_s``.
     """
 
     def __init__(self, source: Iterable[T], capacity: float, name: str, weigh: Callable[[T], float]) -> None:
@@ -29,6 +33,7 @@ class Prefetch(Iterator[T], Generic[T]):
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._started = False
+        self.making_s = self.resting_s = self.waiting_s = 0.0
 
     def __next__(self) -> T:
         with self._changed:
@@ -42,7 +47,9 @@ class Prefetch(Iterator[T], Generic[T]):
                 if self._ended or self._closed:
                     raise StopIteration
                 # A timeout, so that a signal's exception is raised in this thread while it waits for a long batch.
+                began = time.monotonic()
                 self._changed.wait(POLL_S)
+                self.waiting_s += time.monotonic() - began
             item = self._waiting.popleft()
             self._weight -= self._weigh(item)
             self._changed.notify_all()
@@ -69,6 +76,7 @@ class Prefetch(Iterator[T], Generic[T]):
     def _run(self) -> None:
         iterator = iter(self._source)
         error: BaseException | None = None
+        began = time.monotonic()
         try:
             for item in iterator:
                 if not self._hand_over(item):
@@ -79,6 +87,7 @@ class Prefetch(Iterator[T], Generic[T]):
             close = getattr(iterator, "close", None)
             if close is not None:
                 close()
+        self.making_s = time.monotonic() - began - self.resting_s
         with self._changed:
             self._error, self._ended = error, error is None
             self._changed.notify_all()
@@ -87,8 +96,10 @@ class Prefetch(Iterator[T], Generic[T]):
         """Put an item where it is taken from; False when nobody will take it any more."""
         weight = self._weigh(item)
         with self._changed:
+            began = time.monotonic()
             while self._waiting and self._weight + weight > self._capacity and not self._closed:
                 self._changed.wait(POLL_S)
+            self.resting_s += time.monotonic() - began
             if self._closed:
                 return False
             self._waiting.append(item)

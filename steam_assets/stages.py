@@ -1,6 +1,9 @@
 """Reading, tokenizing and encoding at the same time, each a bounded way ahead of the next. No SQL, no Dagster."""
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from steam_assets.embeddings import EncodedBatch, SourceTexts
 from steam_assets.encoder.encoder import Encoder
@@ -17,6 +20,41 @@ WINDOW_TOKENS_AHEAD = 1 << 20
 BATCH_BYTES_AHEAD = 64 << 20
 
 
+@dataclass
+class StageSeconds:
+    """Seconds that each stage of an attempt was at work; they work side by side, and the longest is what it takes.
+
+    ``starved`` are those that the encoder waited for text, ``blocked`` those that it waited for the writer, and
+    ``idle`` those that the writer waited for vectors.
+    """
+
+    read: float = 0.0
+    tokenize: float = 0.0
+    forward: float = 0.0
+    write: float = 0.0
+    starved: float = 0.0
+    blocked: float = 0.0
+    idle: float = 0.0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Count the block as the writer's work, but for what it waited for batches of ``encoded``."""
+        began = time.monotonic() - self.idle
+        try:
+            yield
+        finally:
+            self.write += time.monotonic() - self.idle - began
+
+    def add(self, read: Prefetch[SourceTexts], windows: Prefetch[Window], batches: Prefetch[EncodedBatch]) -> None:
+        """Count what closed stages did; each waits for the one before it while it makes its own."""
+        self.read += read.making_s
+        self.tokenize += windows.making_s - read.waiting_s
+        self.forward += batches.making_s - windows.waiting_s
+        self.starved += windows.waiting_s
+        self.blocked += batches.resting_s
+        self.idle += batches.waiting_s
+
+
 def together(pages: Prefetch[SourceTexts]) -> Iterator[SourceTexts]:
     """Pages that are there already as one, up to a window's size; none waits for another, and a tail is not held."""
     for page in pages:
@@ -31,9 +69,11 @@ def encoded(
     encoder: Encoder,
     preparation: Preparation,
     gather: Callable[[Prefetch[SourceTexts]], Iterator[SourceTexts]] = together,
+    seconds: StageSeconds | None = None,
 ) -> Generator[EncodedBatch]:
     """The batches of ``pages``, made while the caller uses those before them; ``gather`` makes windows of pages.
 
+    ``seconds`` is told at the end how long each stage took.
     The first error of any stage ends all of them and is raised here, after the batches before it. Closing ends them
     within one page, window or pack, whichever each is at.
     """
@@ -47,6 +87,8 @@ def encoded(
             stage.stop()
         for stage in (read, windows, batches):
             stage.close()
+        if seconds is not None:
+            seconds.add(read, windows, batches)
 
 
 def text_bytes(page: SourceTexts) -> int:
