@@ -8,7 +8,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, REVIEWS
 from steam_assets.store.database import connect, find_database
-from steam_assets.store.locks import is_run_alive, may_come_back, release_range_lock, run_lock, try_range_lock
+from steam_assets.store.locks import is_run_alive, lost_runs, mark_lost, release_range_lock, run_lock, try_range_lock
 from steam_assets.store.runs import find_or_create_run, start_range
 from steam_assets_tests.databases import wait_until
 
@@ -55,12 +55,13 @@ def test_a_range_is_filled_by_one_session_at_a_time(conn: connection, other: con
     wait_until(lambda: try_range_lock(conn, REVIEWS, "~:~"), "the lock goes with its session")
 
 
-def test_a_run_without_its_lock_may_come_back_while_the_server_is_young(conn: connection, other: connection) -> None:
-    """Only where a range looks lost, and only so long after the server's start."""
-    assert not may_come_back(conn, within_s=1e9)
+def test_a_run_is_lost_when_a_range_of_it_runs_and_nobody_holds_its_lock(conn: connection, other: connection) -> None:
+    """Found without being changed; marked only where it is named, and not while it has its lock."""
     run_id = find_or_create_run(conn, "made-up", 8, True, {})
-    start_range(conn, REVIEWS, run_id, "~:~", "a run", "cpu", "fp32")
-    assert may_come_back(conn, within_s=1e9)
-    assert not may_come_back(conn, within_s=0)
-    run_lock(other, "a run")
-    assert not may_come_back(conn, within_s=1e9)
+    for name in ("run-a", "run-b"):
+        start_range(conn, REVIEWS, run_id, "~:~", name, "cpu", "fp32")
+    run_lock(other, "run-b")
+    assert lost_runs(conn) == lost_runs(conn) == ["run-a"]
+    assert mark_lost(conn, ["run-b"]) == []
+    assert mark_lost(conn, ["run-a", "run-b"]) == ["run-a"]
+    assert lost_runs(conn) == []

@@ -10,9 +10,17 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.id_range import IdRange
 from steam_assets.store import ranges as ranges_module
-from steam_assets.store.ranges import check_contiguous, cut_ranges, extend_ranges
+from steam_assets.store.ranges import (
+    BrokenRanges,
+    check_contiguous,
+    cut_ranges,
+    extend_ranges,
+    is_outgrown,
+    range_ages,
+)
+from steam_assets.store.runs import RangeStatus, finish_range, start_range
 from steam_assets.store.states import in_range, names
-from steam_assets_tests.rows import ODD_IDS, add_rows, execute, fetch, make_table, tables_in_all_collations
+from steam_assets_tests.rows import ODD_IDS, add_rows, execute, fetch, make_table, tables_in_all_collations, target_of
 
 
 def rows_in(conn: connection, column: TextColumn, id_range: IdRange) -> int:
@@ -35,7 +43,7 @@ def add_ids(conn: connection, column: TextColumn, query: str) -> None:
 
 def check_every_row_in_one_range(conn: connection, column: TextColumn, found: list[IdRange]) -> list[int]:
     """Rows per range; fails unless they are contiguous, hold each row once, and their keys can be registered."""
-    check_contiguous(found)
+    check_contiguous(column, found)
     in_each = [rows_in(conn, column, id_range) for id_range in found]
     assert sum(in_each) == rows_in(conn, column, IdRange(None, None))
     for id_range in found:
@@ -67,18 +75,67 @@ def test_a_range_holds_five_thousand_rows_and_a_table_a_few_hundred_ranges(
     assert len(cut_ranges(conn, numbered, ranges=20)) == 20 + 1
 
 
-def test_one_range_lies_ahead_of_the_newest_id(conn: connection, numbered: TextColumn) -> None:
-    """As wide as the others on average, so that new rows fall inside an existing key."""
-    add_ids(conn, numbered, "SELECT generate_series(10, 800, 10)")
+@pytest.mark.parametrize(
+    ("ids", "width"),
+    [
+        ("SELECT 10 * n FROM generate_series(1, 6000) AS n", 59_991 * 5_000 // 6_000),
+        ("SELECT generate_series(1, 6000)", 5_000),
+        ("SELECT 100 * n FROM generate_series(1, 80) AS n", 7_901),
+        ("SELECT 42", 5_000),
+    ],
+    ids=["sparse", "dense", "few and sparse", "one"],
+)
+def test_the_range_ahead_of_the_newest_id_has_room_for_a_full_range_of_rows(
+    conn: connection, numbered: TextColumn, ids: str, width: int
+) -> None:
+    """By the density found: a table that grows row by row fills it, and does not add a range for every few rows.
+
+    Few rows tell little of those to come, so it is then no wider than all of them, or than 5,000 ids.
+    """
+    add_ids(conn, numbered, ids)
+    *_, ahead = cut_ranges(conn, numbered)
+    ((newest,),) = fetch(conn, "SELECT max(id) FROM numbered")
+    assert isinstance(newest, int)
+    assert (ahead.start, ahead.stop) == (newest + 1, newest + 1 + width)
+
+
+def test_a_table_that_grows_row_by_row_gets_a_range_for_every_full_range_of_rows(
+    conn: connection, numbered: TextColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its first row on, looked at after each."""
+    monkeypatch.setattr(ranges_module, "ROWS_PER_RANGE", 20)
+    found: list[IdRange] = []
+    for id_ in range(1, 101):
+        add_rows(conn, numbered, {id_: "text"})
+        found += extend_ranges(conn, numbered, found) if found else cut_ranges(conn, numbered)
+        assert extend_ranges(conn, numbered, found) == []
+    assert check_every_row_in_one_range(conn, numbered, found) == [1, 20, 20, 20, 20, 19, 0]
+
+
+def test_the_next_range_is_as_wide_as_the_rows_that_came_lately_are_sparse(
+    conn: connection, numbered: TextColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids that have become a hundred times sparser would otherwise get a hundred times the ranges."""
+    monkeypatch.setattr(ranges_module, "ROWS_PER_RANGE", 20)
+    add_ids(conn, numbered, "SELECT generate_series(1, 100)")
     found = cut_ranges(conn, numbered)
-    assert (found[-1].start, found[-1].stop) == (801, 801 + 791 // 8)
+    add_ids(conn, numbered, "SELECT 100 * n FROM generate_series(2, 400) AS n")
+    found += extend_ranges(conn, numbered, found)
+    in_each = check_every_row_in_one_range(conn, numbered, found)
+    assert len(in_each) < 35
+    assert isinstance(found[-1].stop, int)
+    assert isinstance(found[-1].start, int)
+    assert found[-1].stop - found[-1].start == pytest.approx(2_000, rel=0.05)
 
 
-def test_ids_at_both_ends_of_64_bits_fall_in_a_range(conn: connection, numbered: TextColumn) -> None:
-    """The newest id has no successor that PostgreSQL could store; its range still ends behind it."""
-    add_rows(conn, numbered, {-(2**63): "a", -1: "b", 0: "c", 2**63 - 2: "d", 2**63 - 1: "e"})
+@pytest.mark.parametrize("newest", [2**63 - 1, 2**63 - 2, 2**63 - 100])
+def test_ids_at_both_ends_of_64_bits_fall_in_a_range(conn: connection, numbered: TextColumn, newest: int) -> None:
+    """Near the greatest id the last range is open: no bound is one that PostgreSQL could not compare with an id."""
+    add_rows(conn, numbered, {-(2**63): "a", -1: "b", 0: "c", newest - 1: "d", newest: "e"})
     found = cut_ranges(conn, numbered)
     check_every_row_in_one_range(conn, numbered, found)
+    assert found[-1].stop is None
+    assert all(isinstance(id_range.start, int) and id_range.start < 2**63 for id_range in found[1:])
     assert extend_ranges(conn, numbered, found) == []
 
 
@@ -106,15 +163,52 @@ def test_ranges_are_not_extended_while_the_last_is_empty(conn: connection, numbe
 
 
 def test_a_row_in_the_last_range_calls_for_one_more(conn: connection, numbered: TextColumn) -> None:
-    """Of the same width; and then for no more."""
+    """And then for no more."""
     add_ids(conn, numbered, "SELECT generate_series(1, 100)")
     found = cut_ranges(conn, numbered)
     last = found[-1]
     assert isinstance(last.start, int)
-    assert isinstance(last.stop, int)
+    assert not is_outgrown(conn, numbered, last)
     add_rows(conn, numbered, {last.start: "new"})
-    assert extend_ranges(conn, numbered, found) == [IdRange(last.stop, 2 * last.stop - last.start)]
-    found += extend_ranges(conn, numbered, found)
+    assert is_outgrown(conn, numbered, last)
+    (one,) = extend_ranges(conn, numbered, found)
+    assert one.start == last.stop
+    found.append(one)
+    assert extend_ranges(conn, numbered, found) == []
+
+
+def test_looking_for_growth_reads_one_entry_of_the_index(conn: connection, numbered: TextColumn) -> None:
+    """A daemon looks every few seconds: that must cost the same on a table of any size."""
+    add_ids(conn, numbered, "SELECT generate_series(1, 20000)")
+    execute(conn, "ANALYZE numbered")
+    explain = sql.SQL("EXPLAIN (ANALYZE, FORMAT TEXT) {}").format(ranges_module.NEWEST.format(**names(numbered)))
+    plan = "\n".join(str(line) for (line,) in fetch(conn, explain))
+    assert "Index Only Scan Backward" in plan
+    assert "Seq Scan" not in plan
+
+
+def test_a_last_range_that_somebody_deleted_is_made_again(
+    conn: connection, numbered: TextColumn, notes: TextColumn
+) -> None:
+    """What is at the end can be added in order: integers get one ahead again, texts an open end."""
+    for column, ids in (
+        (numbered, "SELECT generate_series(1, 100)"),
+        (notes, "SELECT n::text FROM generate_series(1, 100) AS n"),
+    ):
+        add_ids(conn, column, ids)
+        *left, _, _ = cut_ranges(conn, column)
+        left += extend_ranges(conn, column, left)
+        check_every_row_in_one_range(conn, column, left)
+        assert extend_ranges(conn, column, left) == []
+
+
+def test_rows_that_were_deleted_leave_the_ranges_as_they_are(conn: connection, numbered: TextColumn) -> None:
+    """Also when they were all: the newest id is then an older one, or none."""
+    add_ids(conn, numbered, "SELECT generate_series(1, 100)")
+    found = cut_ranges(conn, numbered)
+    execute(conn, "DELETE FROM numbered WHERE id > 50")
+    assert extend_ranges(conn, numbered, found) == []
+    execute(conn, "DELETE FROM numbered")
     assert extend_ranges(conn, numbered, found) == []
 
 
@@ -231,7 +325,32 @@ def test_numbers_kept_as_text_are_cut_in_the_order_of_text(conn: connection, not
         [IdRange(None, 5), IdRange(5, 9), IdRange(5, 9)],
     ],
 )
-def test_ranges_with_a_hole_are_never_registered(broken: list[IdRange]) -> None:
+def test_ranges_with_a_hole_or_an_overlap_are_refused_with_the_way_out(
+    broken: list[IdRange], numbered: TextColumn
+) -> None:
     """An id in the hole would never be embedded."""
-    with pytest.raises(AssertionError, match="not contiguous"):
-        check_contiguous(broken)
+    with pytest.raises(BrokenRanges, match=r"do not follow each other: .*`steam-assets ranges --recut numbered\."):
+        check_contiguous(numbered, broken)
+
+
+def test_a_range_is_as_old_as_its_last_attempt_that_finished(conn: connection, notes: TextColumn) -> None:
+    """A failed or running attempt filled nothing; a range that was never finished has no age, nor one below zero."""
+    run_id = target_of(conn, notes)
+
+    def attempt(key: str, status: RangeStatus, finished: str) -> None:
+        range_id = start_range(conn, notes, run_id, key, "run", "cpu", "fp32")
+        finish_range(conn, range_id, status)
+        execute(
+            conn,
+            "UPDATE embedding_run_ranges SET finished_at = now() - %(ago)s::interval WHERE range_id = %(id)s",
+            ago=finished,
+            id=range_id,
+        )
+
+    attempt("~:b", "done", "3 hours")
+    attempt("~:b", "done", "2 hours")
+    attempt("~:b", "failed", "1 hour")
+    attempt("b:c", "aborted", "1 hour")
+    attempt("c:~", "done", "-1 hour")
+    ages = range_ages(conn, notes)
+    assert ages == {"~:b": pytest.approx(7200, abs=60), "c:~": 0}

@@ -4,6 +4,7 @@ from contextlib import closing
 from urllib.parse import quote, urlencode
 
 from psycopg2 import errors
+from psycopg2.extensions import connection
 
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import setting
@@ -12,19 +13,27 @@ from steam_assets.store.database import (
     DatabaseUnavailable,
     connect,
     create_database,
+    find_database,
     read_address,
     system_user,
 )
 
 
-def dagster_url(address: DatabaseAddress) -> str:
-    """SQLAlchemy's URL for Dagster's own tables: STEAM_ASSETS_DAGSTER_URL, or the database ``dagster`` beside the data.
-
-    That database is created when it is absent. Raises SteamAssetsError where we may not.
-    """
+def dagster_address(address: DatabaseAddress) -> DatabaseAddress:
+    """Where Dagster's tables are, or will be: STEAM_ASSETS_DAGSTER_URL, or the database ``dagster`` beside the data."""
     if value := setting("STEAM_ASSETS_DAGSTER_URL"):
-        return sqlalchemy_url(read_address(value, "STEAM_ASSETS_DAGSTER_URL"))
-    beside = address.with_database("dagster")
+        return read_address(value, "STEAM_ASSETS_DAGSTER_URL")
+    return address.with_database("dagster")
+
+
+def dagster_url(address: DatabaseAddress) -> str:
+    """SQLAlchemy's URL for Dagster's own tables; the database beside the data is created when it is absent.
+
+    Raises SteamAssetsError where we may not.
+    """
+    beside = dagster_address(address)
+    if beside.source == "STEAM_ASSETS_DAGSTER_URL":
+        return sqlalchemy_url(beside)
     try:
         create_database(address, "dagster")
         _check_dagster_can_work(beside)
@@ -34,6 +43,13 @@ def dagster_url(address: DatabaseAddress) -> str:
             "Set STEAM_ASSETS_DAGSTER_URL to a database for them, or have the administrator create this one."
         ) from None
     return sqlalchemy_url(beside)
+
+
+def connect_dagster() -> connection:
+    """A connection to Dagster's database, which is created where it is absent and beside the data."""
+    address = find_database()
+    dagster_url(address)
+    return connect(dagster_address(address))
 
 
 def _check_dagster_can_work(address: DatabaseAddress) -> None:

@@ -1,12 +1,12 @@
-"""Advisory locks of a session: a run that is alive holds its own, and that of the range it fills. Nothing here commits.
+"""Advisory locks of a session: of a run that is alive, of the range it fills, of registering ranges. Nothing commits.
 
 They outlive transactions and end with their connection, however that ends: no pooler may share it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from psycopg2.extensions import connection
+from psycopg2.extensions import TRANSACTION_STATUS_INERROR, connection
 
 from steam_assets.columns import TextColumn
 
@@ -42,6 +42,52 @@ def living_run(connect: Callable[[], connection], dagster_run_id: str) -> Iterat
         yield conn
 
 
+@contextmanager
+def registering(conn: connection) -> Iterator[None]:
+    """Be the only one to cut or register ranges of this database meanwhile, whichever Dagster instance they are in.
+
+    Raises LockNotAvailable when somebody else is at it for longer than the session's lock_timeout.
+    """
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (REGISTERING,))
+        try:
+            yield
+        finally:
+            _unlock(conn, "pg_advisory_unlock", REGISTERING)
+
+
+REGISTERING = "steam_assets ranges"
+
+
+@contextmanager
+def loading(conn: connection, table: str) -> Iterator[None]:
+    """Say meanwhile that more rows of the table are on their way; any number of loads may."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (_load_lock_name(table),))
+        try:
+            yield
+        finally:
+            _unlock(conn, "pg_advisory_unlock_shared", _load_lock_name(table))
+
+
+def is_loading(conn: connection, table: str) -> bool:
+    """Whether another session is loading the table."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            f"SELECT hashtextextended(%s, 0) IN ({HELD_KEYS} AND pid <> pg_backend_pid())", (_load_lock_name(table),)
+        )
+        return cursor.fetchone() == (True,)
+
+
+def _unlock(conn: connection, function: str, name: str) -> None:
+    """Give a lock back, in a transaction that has failed as well; a connection that is closed holds none."""
+    if conn.info.transaction_status == TRANSACTION_STATUS_INERROR:
+        conn.rollback()
+    if not conn.closed:
+        with conn.cursor() as cursor:
+            cursor.execute(f"SELECT {function}(hashtextextended(%s, 0))", (name,))
+
+
 def is_run_alive(conn: connection, dagster_run_id: str) -> bool:
     """Whether some connection holds this run's lock; asks without taking it."""
     with conn.cursor() as cursor:
@@ -52,8 +98,23 @@ def is_run_alive(conn: connection, dagster_run_id: str) -> bool:
         return cursor.fetchone() == (True,)
 
 
-def mark_lost(conn: connection) -> list[str]:
-    """Mark running ranges as lost where their run holds no lock; returns those runs' Dagster ids. Does not commit."""
+def lost_runs(conn: connection) -> list[str]:
+    """Dagster ids of runs with a range that is recorded as running while no connection holds the run's lock."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT DISTINCT dagster_run_id
+            FROM public.embedding_run_ranges
+            WHERE {LOST}
+              AND dagster_run_id IS NOT NULL
+            ORDER BY 1
+            """  # noqa: S608 (a constant)
+        )
+        return [run for (run,) in cursor.fetchall()]
+
+
+def mark_lost(conn: connection, of_runs: Sequence[str] | None = None) -> list[str]:
+    """Mark running ranges lost whose run, one ``of_runs``, holds no lock; returns those runs' ids. Does not commit."""
     with conn.cursor() as cursor:
         cursor.execute(
             f"""
@@ -61,25 +122,14 @@ def mark_lost(conn: connection) -> list[str]:
                 UPDATE public.embedding_run_ranges
                 SET status = 'lost', finished_at = clock_timestamp()
                 WHERE {LOST}
+                  AND (%(of_runs)s IS NULL OR dagster_run_id = ANY (%(of_runs)s::text[]))
                 RETURNING dagster_run_id
             )
             SELECT DISTINCT dagster_run_id FROM lost WHERE dagster_run_id IS NOT NULL ORDER BY 1
-            """  # noqa: S608 (a constant)
+            """,  # noqa: S608 (a constant)
+            {"of_runs": None if of_runs is None else list(of_runs)},
         )
         return [run for (run,) in cursor.fetchall()]
-
-
-def may_come_back(conn: connection, within_s: float) -> bool:
-    """Whether ranges look lost, but the server has not been up for so long: their runs may be on their way back."""
-    with conn.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => %s)
-               AND EXISTS (SELECT FROM public.embedding_run_ranges WHERE {LOST})
-            """,  # noqa: S608 (a constant)
-            (within_s,),
-        )
-        return cursor.fetchone() == (True,)
 
 
 # pg_locks shows a 64-bit key as two halves; objsubid 1 says that it is one.
@@ -99,6 +149,10 @@ LOST = f"status = 'running' AND (lock_key IS NULL OR lock_key NOT IN ({HELD_KEYS
 def run_lock_name(dagster_run_id: str) -> str:
     """What a run's lock is a hash of."""
     return f"steam_assets run {dagster_run_id}"
+
+
+def _load_lock_name(table: str) -> str:
+    return f"steam_assets load {table}"
 
 
 def _range_lock_name(column: TextColumn, range_key: str) -> str:

@@ -1,4 +1,4 @@
-"""Cutting a table into id ranges of equal row counts, and keeping one ahead of its newest id. Reads only."""
+"""Cutting a table into id ranges of equal row counts, keeping one ahead of its newest id, and their age. Reads only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
+from steam_assets.errors import SteamAssetsError
 from steam_assets.id_range import BOUND_BYTES, EVERYTHING, IdRange, encode_bound
 from steam_assets.store.states import in_range, names
 
@@ -15,8 +16,29 @@ ROWS_PER_RANGE = 5_000
 FEWEST_RANGES = 8
 MOST_RANGES = 400
 """Dagster stays fast with a few hundred keys an asset; its UI slows down with tens of thousands."""
+GREATEST_ID = 2**63 - 1
 
 MEASURE = sql.SQL("SELECT count(t.{id}), min(t.{id}), max(t.{id}) FROM {table} AS t WHERE {in_range}")
+
+# max() is the first entry of the index from its end; EXISTS on ids from a bound on may become a scan of the table.
+NEWEST = sql.SQL("SELECT max(t.{id}) FROM {table} AS t")
+
+# The planner's idea of the table's size, 0 where it has none: counting takes as long as the table is large.
+ABOUT_ROWS = """
+    SELECT greatest(c.reltuples, 0)::bigint
+    FROM pg_class AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
+"""
+
+AGES = """
+    SELECT range_key, greatest(0, extract(epoch FROM clock_timestamp() - max(finished_at)))::float8
+    FROM public.embedding_run_ranges
+    WHERE table_name = %s
+      AND vector_column = %s
+      AND status = 'done'
+    GROUP BY range_key
+"""
 
 # Exact and in the column's own type and collation: 0.6 s per million text ids (research/postgres.md 5).
 QUANTILES = sql.SQL("""
@@ -34,6 +56,10 @@ SEPARATES = sql.SQL("""
 """)
 
 
+class BrokenRanges(SteamAssetsError):
+    """The registered ranges are not what we registered: an id could fall between two of them, or into both."""
+
+
 def cut_ranges(conn: connection, column: TextColumn, ranges: int | None = None) -> list[IdRange]:
     """Contiguous ranges over the whole table, ascending, the first open below.
 
@@ -48,34 +74,70 @@ def cut_ranges(conn: connection, column: TextColumn, ranges: int | None = None) 
     if column.id_type == "text":
         return _between([None, *_short_bounds(conn, column, cuts), None])
     stop = found.newest + 1
-    return _between([None, *cuts, stop, stop + found.width(wanted)])
+    return _between_integers([None, *cuts, stop, stop + found.width(full_range(found.rows))])
+
+
+def full_range(rows: int) -> int:
+    """Rows of a range of a table that has just been cut, of so many rows."""
+    return max(ROWS_PER_RANGE, rows // MOST_RANGES)
+
+
+def is_outgrown(conn: connection, column: TextColumn, last: IdRange) -> bool:
+    """Whether ranges are to be added behind the last one; for integers the index alone is asked for the newest id."""
+    if last.stop is None:
+        return False
+    if column.id_type == "text":
+        return True
+    newest = _newest(conn, column)
+    return newest is not None and (last.start is None or newest >= int(last.start))
 
 
 def extend_ranges(conn: connection, column: TextColumn, registered: Sequence[IdRange]) -> list[IdRange]:
-    """The ranges to add so that one lies ahead of the newest id again; none for TEXT ids, whose last range is open."""
-    if column.id_type == "text" or not registered:
+    """The ranges to add so that every id falls in one, and one lies ahead of the newest id again.
+
+    None for TEXT ids, whose last range is open, unless somebody has deleted it.
+    """
+    if not registered or not is_outgrown(conn, column, registered[-1]):
         return []
-    last = registered[-1]
-    assert isinstance(last.stop, int)
-    in_last = _measure(conn, column, IdRange(last.start, None))
-    if not in_last.rows:
-        return []
-    beyond = IdRange(last.stop, None)
+    stop = registered[-1].stop
+    if not isinstance(stop, int):
+        return [IdRange(stop, None)]
+    full = full_range(_about_rows(conn, column))
+    beyond = IdRange(stop, None)
     new = _measure(conn, column, beyond)
     if not new.rows:
-        width = last.stop - last.start if isinstance(last.start, int) else in_last.width(1)
-        return [IdRange(last.stop, last.stop + width)]
-    wanted = min(MOST_RANGES, -(-new.rows // ROWS_PER_RANGE))
-    stop = new.newest + 1
-    cuts = _quantiles(conn, column, beyond, new.rows, wanted)
-    return _between([last.stop, *cuts, stop, stop + new.width(wanted)])
+        # The last range has begun to fill: the one before it, which is full, says how densely.
+        lately = _measure(conn, column, IdRange(registered[-2:][0].start, None))
+        return _between_integers([stop, stop + lately.width(full)]) if lately.rows else []
+    cuts = _quantiles(conn, column, beyond, new.rows, min(MOST_RANGES, -(-new.rows // ROWS_PER_RANGE)))
+    ahead = new.newest + 1
+    return _between_integers([stop, *cuts, ahead, ahead + new.width(full)])
 
 
-def check_contiguous(ranges: Sequence[IdRange]) -> None:
-    """Raise when an id could fall between two ranges or outside all of them."""
+def check_contiguous(column: TextColumn, ranges: Sequence[IdRange]) -> None:
+    """Raise BrokenRanges when an id could fall between two ranges, into two, or below the first."""
     holes = [(a, b) for a, b in pairwise(ranges) if a.stop is None or a.stop != b.start]
-    if holes or (ranges and ranges[0].start is not None):
-        raise AssertionError(f"registered id ranges are not contiguous from the first id on: {holes or ranges[0]}")
+    if holes:
+        (before, behind), *_ = holes
+        raise broken_ranges(column, f"{before.key[:80]!r} is followed by {behind.key[:80]!r}")
+    if ranges and ranges[0].start is not None:
+        raise broken_ranges(column, f"the first is {ranges[0].key[:80]!r}, and ids below it are in none")
+
+
+def broken_ranges(column: TextColumn, found: str) -> BrokenRanges:
+    """What is wrong with the registered ranges of a table, and the way out."""
+    return BrokenRanges(
+        f"The id ranges of {column.qualified_table} in Dagster do not follow each other: {found}. Somebody deleted or "
+        "added partition keys there, and rows could be left out. Run "
+        f"`steam-assets ranges --recut {column}`: it registers new ranges, and no vector is lost."
+    )
+
+
+def range_ages(conn: connection, column: TextColumn) -> dict[str, float]:
+    """Seconds since the last finished attempt at each range that has one, by its key."""
+    with conn.cursor() as cur:
+        cur.execute(AGES, (column.qualified_table, column.vector))
+        return dict(cur.fetchall())
 
 
 @dataclass(frozen=True)
@@ -86,9 +148,23 @@ class _Measured:
     oldest: int
     newest: int
 
-    def width(self, ranges: int) -> int:
-        """Ids that a range of so many spans on average: as many rows again would fit in a range of this width."""
-        return max(1, (self.newest - self.oldest + 1) // ranges)
+    def width(self, full: int) -> int:
+        """Ids that ``full`` rows span at the density found, but not more than were looked at to find it."""
+        return max(full, (self.newest - self.oldest + 1) * full // max(self.rows, full))
+
+
+def _newest(conn: connection, column: TextColumn) -> int | None:
+    with conn.cursor() as cur:
+        cur.execute(NEWEST.format(**names(column)))
+        row = cur.fetchone()
+    return None if row is None else row[0]
+
+
+def _about_rows(conn: connection, column: TextColumn) -> int:
+    with conn.cursor() as cur:
+        cur.execute(ABOUT_ROWS, (column.schema, column.table))
+        (rows,) = cur.fetchone() or (0,)
+    return int(rows)
 
 
 def _measure(conn: connection, column: TextColumn, id_range: IdRange) -> _Measured:
@@ -119,6 +195,12 @@ def _quantiles(conn: connection, column: TextColumn, id_range: IdRange, rows: in
 
 def _between(bounds: Sequence[int | str | None]) -> list[IdRange]:
     return [IdRange(start, stop) for start, stop in pairwise(bounds)]
+
+
+def _between_integers(bounds: Sequence[int | str | None]) -> list[IdRange]:
+    """As _between; a range that ends where no id of 64 bits can be stays open, and none begins there."""
+    inside = [bound for bound in bounds if bound is None or int(bound) <= GREATEST_ID]
+    return _between(inside if len(inside) == len(bounds) else [*inside, None])
 
 
 def _short_bounds(conn: connection, column: TextColumn, cuts: Sequence[int | str]) -> list[str]:

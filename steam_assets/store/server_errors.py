@@ -60,6 +60,7 @@ DIAGNOSES = (
     Diagnosis(("terminating connection", "server_login_retry", "server login has been failing"), WAIT, True),
     Diagnosis(("closed the connection unexpectedly", "connection has been closed unexpectedly"), WAIT, True),
     Diagnosis(("Connection reset", "Broken pipe", "SSL SYSCALL error", "could not receive data"), WAIT, True),
+    Diagnosis(("No space left on device",), "Make room on the disk of the server."),
     Diagnosis(("Temporary failure in name resolution",), "Check the network.", True),
     Diagnosis(("could not translate host name",), "Check the host's name."),
     Diagnosis(
@@ -151,6 +152,8 @@ def explain(error: BaseException) -> str | None:
         return f"The database went away: {said}. Run the command again when it is back; what was committed is there."
     if (full := full_disk(error)) is not None:
         return str(full)
+    if error.pgcode is None and (known := diagnose(said)) is not UNKNOWN:
+        return f"It cannot be opened: {said}. {known.advice}"
     for kind, words, advice in MENDABLE:
         if isinstance(error, kind) and words in str(error):
             return f"The database says: {said}. {advice}"
