@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 
@@ -13,6 +13,7 @@ from steam_assets.encoder.encoder import Work
 from steam_assets.encoder.monitor import MonitorSummary, SystemMonitor
 from steam_assets.id_range import IdRange
 from steam_assets.progress import Progress, report
+from steam_assets.stages import StageSeconds
 from steam_assets.store.runs import RangeStatus, finish_range
 from steam_assets.store.write import WriteCounts
 from steam_assets.stream import EmbeddingStream
@@ -30,6 +31,7 @@ class RangeReport:
     work: Work
     memory_events: Sequence[MemoryEvent]
     peak_memory_bytes: int | None
+    stages: StageSeconds
 
     @property
     def rows_per_s(self) -> float:
@@ -41,6 +43,12 @@ class RangeReport:
         """Tokens the model read per second, reading and writing included."""
         return self.counts.tokens / self.seconds
 
+    @property
+    def wh_per_1000_rows(self) -> float | None:
+        """What the whole device used for a thousand rows; None where it does not say, or nothing was encoded."""
+        used, rows = self.monitor.gpu_energy_wh, self.counts.handled
+        return None if used is None or not rows else 1000 * used / rows
+
 
 class Attempt:
     """What an attempt at a range has come to so far, told to the progress bar, the monitor and the log."""
@@ -48,7 +56,7 @@ class Attempt:
     def __init__(
         self, stream: EmbeddingStream, id_range: IdRange, monitor: SystemMonitor, log: Callable[[str], None]
     ) -> None:
-        self.stream, self.id_range, self.monitor = stream, id_range, monitor
+        self.stream, self.id_range, self.monitor = replace(stream, stages=StageSeconds()), id_range, monitor
         self.counts = WriteCounts()
         self._log = log
         self._encoder = stream.encoder
@@ -68,7 +76,10 @@ class Attempt:
         if time.monotonic() - self._logged >= LOG_EVERY_S:
             self._logged = time.monotonic()
             rows_per_s = counts.handled / (self._logged - self._started)
-            self._log(f"{self.stream.column} {self.id_range.key}: {counts.handled} rows, {rows_per_s:.1f} rows/s")
+            self._log(
+                f"{self.stream.column} {self.id_range.key}: {counts.handled} rows, {rows_per_s:.1f} rows/s | "
+                f"{self.monitor.stats_line()}"
+            )
 
     def report(self) -> RangeReport:
         """Everything so far."""
@@ -79,6 +90,7 @@ class Attempt:
             work=self._encoder.work.since(self._work_before),
             memory_events=self._memory_events(),
             peak_memory_bytes=self._encoder.backend.peak_memory_bytes(),
+            stages=self.stream.stages,
         )
 
     def _memory_events(self) -> list[MemoryEvent]:
@@ -134,6 +146,8 @@ def range_details(stream: EmbeddingStream, outcome: RangeReport) -> dict[str, ob
         "padded": backend.packing.padded,
         "forwards": work.forwards,
         "padded_tokens": work.padded_tokens,
+        "stage_seconds": {name: round(seconds, 3) for name, seconds in asdict(outcome.stages).items()},
+        "gpu_energy_wh": outcome.monitor.gpu_energy_wh,
         "memory_events": [asdict(event) for event in outcome.memory_events],
         "precision": None if stream.precision is None else stream.precision.as_dict(),
     }

@@ -14,6 +14,8 @@ import click
 
 from steam_assets import __version__
 from steam_assets.cli_db import db
+from steam_assets.cli_metrics import metrics, metrics_beside
+from steam_assets.cli_purge import purge
 from steam_assets.columns import COLUMNS, TextColumn, find_column
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
 from steam_assets.exits import run_and_exit
@@ -46,6 +48,8 @@ def cli() -> None:
 
 
 cli.add_command(db)
+cli.add_command(metrics)
+cli.add_command(purge)
 
 
 def main() -> None:
@@ -164,18 +168,23 @@ def embed(
 @database_option
 @json_option
 def status(as_json: bool) -> None:
-    """Rows by state for every column, counted in SQL now."""
+    """Rows by state for every column, counted in SQL now, and whether Dagster's daemon runs."""
+    from steam_assets.health import daemon_line
+    from steam_assets.store.daemon import daemon_status
+    from steam_assets.store.database import find_database
     from steam_assets.store.status import column_status
     from steam_assets.terminal import status_table
 
     with closing(connect()) as conn:
         statuses = [status for column in COLUMNS if (status := column_status(conn, column))]
+    daemon = daemon_status(find_database())
     if as_json:
-        click.echo(json.dumps([status.as_json() for status in statuses]))
-    elif statuses:
-        click.echo(status_table(statuses))
-    else:
-        click.echo("No column has a model yet. Run `steam-assets init`.")
+        told = None if daemon is None else daemon.as_json()
+        click.echo(json.dumps([{**status.as_json(), "daemon": told} for status in statuses]))
+        return
+    click.echo(status_table(statuses) if statuses else "No column has a model yet. Run `steam-assets init`.")
+    if daemon is not None:
+        click.echo(daemon_line(daemon))
 
 
 @cli.command()
@@ -240,33 +249,34 @@ def search(text: str, column: str | None, k: int, as_json: bool, **device: Unpac
 @cli.command()
 @database_option
 @columns_argument
+@click.option("--recut", is_flag=True, help="Cut the tables of COLUMNs into even ranges again (asks first).")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def ranges(columns: Sequence[str], as_json: bool) -> None:
-    """The registered id ranges of each column, with their rows and what is pending."""
+def ranges(columns: Sequence[str], recut: bool, yes: bool, as_json: bool) -> None:
+    """The id ranges of each column: rows, what is pending, how long ago each was filled, and how even they are."""
     from steam_assets.defs.instance import open_instance
-    from steam_assets.defs.runs import range_statuses
-    from steam_assets.terminal import table
+    from steam_assets.defs.range_status import column_ranges
+    from steam_assets.terminal import ranges_table
 
+    if recut:
+        _recut(columns, yes, as_json)
+        return
     chosen = _chosen(columns)
     with open_instance() as instance:
-        found = [row for column in chosen for row in range_statuses(instance, column, connect)]
-    if as_json:
-        click.echo(json.dumps([asdict(row) for row in found]))
-    else:
-        click.echo(
-            table(("column", "range", "rows", "pending"), [(r.column, r.key, r.rows, r.pending) for r in found], 2)
-        )
+        found = [column_ranges(instance, column, connect) for column in chosen]
+    click.echo(json.dumps([column.as_json() for column in found]) if as_json else ranges_table(found))
 
 
 @cli.command()
 @database_option
 @port_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Whom the web UI listens to; it has no login.")
-def up(port: int, host: str) -> None:
+@click.option("--metrics-port", type=click.IntRange(1, 65535), metavar="N", help="Answer Prometheus there as well.")
+def up(port: int, host: str, metrics_port: int | None) -> None:
     """Run the web UI and the daemon until Ctrl-C."""
     from steam_assets.up import serve
 
-    serve(connect, COLUMNS, host, port, click.echo)
+    serve(connect, COLUMNS, host, port, click.echo, metrics_beside(host, metrics_port))
 
 
 @cli.command()
@@ -344,3 +354,25 @@ def _change_model(conn: "connection", column: TextColumn, name: str, yes: bool) 
         sys.exit(EXIT_INCOMPLETE)
     with conn:
         change_model(conn, column, model)
+
+
+def _recut(names: Sequence[str], yes: bool, as_json: bool) -> None:
+    from steam_assets.defs.instance import open_instance
+    from steam_assets.defs.partitions import current_name
+    from steam_assets.defs.recut import check_idle, recut
+    from steam_assets.terminal import recut_lines, recut_question
+
+    if not names:
+        raise click.UsageError("--recut needs a COLUMN.")
+    if not yes and not sys.stdin.isatty():
+        raise SteamAssetsError("A new cut is asked about, and nobody is there. Repeat with --yes.")
+    tables = {column.qualified_table: column for column in _chosen(names)}
+    done = []
+    with open_instance() as instance, closing(connect()) as conn:
+        for column in tables.values():
+            check_idle(instance, column)
+            if not yes and not click.confirm(recut_question(column, current_name(instance, column))):
+                click.echo("Nothing was changed.", err=True)
+                sys.exit(EXIT_INCOMPLETE)
+            done.append(recut(instance, conn, column))
+    click.echo(json.dumps([asdict(cut) for cut in done]) if as_json else recut_lines(done))

@@ -1,7 +1,8 @@
 """Whether this machine can do the job, found out by doing it: each Check says what was found and how to mend it.
 
 Nothing is printed or installed here; `steam-assets doctor` prints one line a check, as they finish. The checks of the
-database are in doctor_database.py, how fast 16 bit is in doctor_speed.py.
+database are in doctor_database.py, those of what runs by itself in doctor_operation.py, how fast 16 bit is in
+doctor_speed.py.
 """
 
 import platform
@@ -62,8 +63,10 @@ def run_checks(
         yield from check_16_bit(settings)
     yield _check_disk()
     from steam_assets.doctor_database import check_database
+    from steam_assets.doctor_operation import check_operation
 
     yield from check_database(columns, database_url)
+    yield from check_operation(database_url)
 
 
 def exit_code(checks: Sequence[Check]) -> int:

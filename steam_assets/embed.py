@@ -1,9 +1,8 @@
 """Filling columns from the command line: the assets' own runs in this process, with a log file and a progress bar."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,12 @@ from steam_assets.columns import TextColumn
 from steam_assets.definitions import build_definitions
 from steam_assets.defs.instance import open_instance
 from steam_assets.defs.jobs import checks_job_name, column_job_name
+from steam_assets.defs.lost_runs import fail_lost_runs
 from steam_assets.defs.resources import GpuResource
-from steam_assets.defs.runs import embed_column, fail_lost_runs, plan_column, run_checks
+from steam_assets.defs.runs import embed_column, plan_column, run_checks
+from steam_assets.device_lease import lease_device
+from steam_assets.logs import log_file
 from steam_assets.progress import Progress, watching
-from steam_assets.settings import make_home
 from steam_assets.store.database import find_database
 from steam_assets.store.server import check_rights, check_writable
 from steam_assets.targets import model_to_fill, target_run
@@ -47,7 +48,6 @@ def embed_columns(
 
     ``config`` are other fields of EmbeddingConfig, for each run.
     """
-    definitions = build_definitions(columns, gpu)
     rows = 0
     errors: list[str] = []
     red_checks: list[str] = []
@@ -57,15 +57,17 @@ def embed_columns(
         rows += progress.rows
 
     require_rights(columns, connect)
-    with log_file() as log, open_instance() as instance, watching(count):
+    with log_file("embed") as log, open_instance() as instance, watching(count):
+        definitions = build_definitions(columns, gpu)  # in the instance: it knows which ranges are current
         logger.info("Database: %s, from %s", find_database().description, find_database().source)
         for run_id in fail_lost_runs(instance, connect):
             logger.info("Run %s had died; it is marked failed and its unfinished ranges lost.", run_id)
         plans = {column: plan_column(instance, column, connect) for column in columns}
         pending = sum(plan.rows for plan in plans.values())
-        if pending:
-            load_models(columns, connect, gpu)
-        with embedding_bar(pending if limit is None else min(pending, limit), say):
+        with (
+            models_loaded(columns, connect, gpu, say) if pending else nullcontext(),
+            embedding_bar(pending if limit is None else min(pending, limit), say),
+        ):
             for column in (column for column, plan in plans.items() if plan.wanted):
                 job = definitions.resolve_job_def(column_job_name(column))
                 remaining = None if limit is None else limit - rows
@@ -87,24 +89,22 @@ def require_rights(columns: Sequence[TextColumn], connect: Callable[[], connecti
             check_rights(conn, column)
 
 
-def load_models(columns: Sequence[TextColumn], connect: Callable[[], connection], gpu: GpuResource) -> None:
-    """Load the columns' models before any run begins: a model or device that cannot be had is no run's failure."""
-    for column in columns:
-        with closing(connect()) as conn:
-            run = target_run(conn, column)
-        gpu.encoder(model_to_fill(run, column))
-
-
 @contextmanager
-def log_file() -> Iterator[Path]:
-    """A log file of its own for a command."""
-    path = make_home("logs") / f"embed-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)s] - %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield path
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
+def models_loaded(
+    columns: Sequence[TextColumn], connect: Callable[[], connection], gpu: GpuResource, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Lease a device for all runs of this process, and load the columns' models on it before the first begins.
+
+    A model or a device that cannot be had is no run's failure.
+    """
+
+    def tell(line: str) -> None:
+        logger.info(line)
+        say(line)
+
+    with lease_device(connect, gpu.settings, tell) or nullcontext() as leased:
+        for column in columns:
+            with closing(connect()) as conn:
+                run = target_run(conn, column)
+            gpu.on(leased).encoder(model_to_fill(run, column))
+        yield

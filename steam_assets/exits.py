@@ -22,6 +22,8 @@ from steam_assets.errors import (
 )
 from steam_assets.settings import make_home, read_dotenv
 
+DISK_FULL = "53100"
+
 
 def run_and_exit(command: Callable[[], object]) -> NoReturn:
     """Run a command and end the process with its exit code."""
@@ -65,7 +67,19 @@ def _database_error(error: BaseException) -> str | None:
         return None
     from steam_assets.store.server_errors import explain
 
-    return explain(error)
+    driver_error = _dagster_s(error)
+    if driver_error is None:
+        return explain(error)
+    known = explain(driver_error)
+    purge = " `steam-assets purge` removes old events." if getattr(driver_error, "pgcode", None) == DISK_FULL else ""
+    return None if known is None else f"Dagster's database: {known}{purge}"
+
+
+def _dagster_s(error: BaseException | None) -> BaseException | None:
+    """What the driver said to SQLAlchemy, through which only Dagster reaches its database."""
+    while error is not None and getattr(error, "orig", None) is None:
+        error = error.__cause__
+    return getattr(error, "orig", None)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

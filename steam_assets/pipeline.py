@@ -45,7 +45,7 @@ def fill_range(
                 stream.run.run_id,
                 id_range.key,
                 session.dagster_run_id,
-                encoder.backend.device_name,
+                stream.device,
                 encoder.backend.dtype,
                 library_versions(),
             )
@@ -76,7 +76,8 @@ def _fill(session: RunSession, attempt: Attempt, limit: int | None) -> None:
     while True:
         remaining = None if limit is None else limit - counts.handled
         try:
-            with closing(stream.batches(id_range, remaining)) as batches:
+            stream.keep_device()
+            with stream.stages.writing(), closing(stream.batches(id_range, remaining)) as batches:
                 write_batches(
                     session.conn,
                     stream.column,

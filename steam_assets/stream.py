@@ -3,12 +3,13 @@
 import gc
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
+from steam_assets.device_lease import DeviceLease
 from steam_assets.embeddings import EncodedBatch, SourceTexts
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
@@ -16,7 +17,7 @@ from steam_assets.encoder.precision import PrecisionReport
 from steam_assets.encoder.preparation import find_preparation
 from steam_assets.gate import check_precision
 from steam_assets.id_range import IdRange
-from steam_assets.stages import encoded
+from steam_assets.stages import StageSeconds, encoded
 from steam_assets.store.read import read_pending, sample_texts
 from steam_assets.store.runs import EmbeddingRun
 from steam_assets.store.server import check_rights, check_writable
@@ -30,7 +31,8 @@ SAMPLE_TEXTS = 512
 class EmbeddingStream:
     """The embeddings of pending rows of some ranges; nothing is read before someone iterates, and each time anew.
 
-    ``precision`` is how near the encoder's vectors are to fp32; None where they are fp32 themselves.
+    ``precision`` is how near the encoder's vectors are to fp32; None where they are fp32 themselves. ``lease`` is
+    of the device they are computed on. ``stages`` counts what every iteration took.
     """
 
     column: TextColumn
@@ -40,11 +42,24 @@ class EmbeddingStream:
     connect: Callable[[], connection]
     options: FillOptions = DEFAULTS
     precision: PrecisionReport | None = None
+    lease: DeviceLease | None = None
+    stages: StageSeconds = field(default_factory=StageSeconds, compare=False)
+
+    @property
+    def device(self) -> str:
+        """What computes the vectors: what it calls itself, and which one it is."""
+        name = self.encoder.backend.device_name
+        return name if self.lease is None else f"{name} ({self.lease.device.name})"
+
+    def keep_device(self) -> None:
+        """Make sure that no other process has the device; raises LeaseLost when one has."""
+        if self.lease is not None:
+            self.lease.renew()
 
     def batches(self, id_range: IdRange, limit: int | None = None) -> Generator[EncodedBatch]:
         """One range's batches: threads read, tokenize and encode while the caller writes."""
         preparation = find_preparation(self.column.preparation)
-        yield from encoded(self._pages(id_range, limit), self.encoder, preparation)
+        yield from encoded(self._pages(id_range, limit), self.encoder, preparation, seconds=self.stages)
 
     def _pages(self, id_range: IdRange, limit: int | None) -> Iterator[SourceTexts]:
         with closing(self.connect()) as conn:
@@ -58,8 +73,9 @@ def open_stream(
     load: Callable[[Model], Encoder],
     connect: Callable[[], connection],
     options: FillOptions = DEFAULTS,
+    lease: DeviceLease | None = None,
 ) -> EmbeddingStream:
-    """The stream that fills ``id_ranges`` with vectors of the column's target run.
+    """The stream that fills ``id_ranges`` with vectors of the column's target run, on a device that is leased.
 
     Raises PrecisionRefused when the encoder's vectors are too far from what fp32 gives.
     """
@@ -70,7 +86,7 @@ def open_stream(
     encoder = load(model_to_fill(run, column))
     keep_what_is_loaded()
     precision = check_precision(encoder, lambda: sample_of(connect, column), str(column))
-    return EmbeddingStream(column, id_ranges, run, encoder, connect, options, precision)
+    return EmbeddingStream(column, id_ranges, run, encoder, connect, options, precision, lease)
 
 
 @cache

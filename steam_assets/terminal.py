@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from steam_assets.columns import TextColumn
 from steam_assets.estimate import Estimate
@@ -15,6 +16,10 @@ from steam_assets.store.failures import FailedRow
 from steam_assets.store.load import LoadProgress, LoadReport
 from steam_assets.store.status import ColumnStatus
 from steam_assets.targets import ADOPTION_COSINE, Adoption
+
+if TYPE_CHECKING:
+    from steam_assets.defs.range_status import ColumnRanges
+    from steam_assets.defs.recut import NewCut
 
 BAR_WIDTH = 40
 PLAIN_EVERY_S = 10.0
@@ -54,6 +59,51 @@ def run_line(status: ColumnStatus) -> str:
     if status.serving_run_id in (None, status.target_run_id):
         return line
     return f"{line}; searches read run {status.serving_run_id} until it is complete"
+
+
+def ranges_table(found: Sequence["ColumnRanges"]) -> str:
+    """One line per range, then one per column that sums them up and says when they should be cut anew."""
+    rows = [
+        (c.column, r.key, r.rows, r.pending, "never" if r.age_s is None else duration(r.age_s))
+        for c in found
+        for r in c.ranges
+    ]
+    return "\n".join([table(("column", "range", "rows", "pending", "filled"), rows, 2), *map(ranges_line, found)])
+
+
+def ranges_line(found: "ColumnRanges") -> str:
+    """How many ranges a column has, how even they are, and what is to be done about it."""
+    if not found.ranges:
+        return f"{found.column}: no ranges yet; its table is empty."
+    line = (
+        f"{found.column}: {len(found.ranges):,} ranges ({found.partitions}), {found.rows:,} rows, "
+        f"{found.pending:,} pending; skew {found.skew:.1f} (the fullest has {found.fullest:,} rows, the median "
+        f"{found.median:,.0f}; 1 to 2 is normal)"
+    )
+    if found.rows_beyond:
+        line += f"; {found.rows_beyond:,} rows have come behind the last range and get one at the next look"
+    if found.is_skewed:
+        line += f". Cut them anew: `steam-assets ranges --recut {found.column}`"
+    return line
+
+
+def recut_question(column: TextColumn, partitions: str) -> str:
+    """What a new cut changes, keeps and costs."""
+    return (
+        f"Cut {column.qualified_table} into even ranges again? No vector is touched. The present ranges stay in "
+        f"Dagster's history as {partitions}. The new ones count as never materialized until `steam-assets embed` has "
+        "gone through them, some 10 s for each 100 where nothing is pending; a web UI that is up has to reload its "
+        "code location."
+    )
+
+
+def recut_lines(cuts: Sequence["NewCut"]) -> str:
+    """What was cut, and what to do next."""
+    return "\n".join(
+        f"{cut.column}: {cut.ranges:,} new ranges, {cut.partitions}. Next: `steam-assets embed {cut.column}`; in a web "
+        "UI that is up, reload the code location steam_assets under Deployment."
+        for cut in cuts
+    )
 
 
 def percent(share: float) -> str:

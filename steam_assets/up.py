@@ -10,26 +10,39 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from psycopg2.extensions import connection
 
+from steam_assets.alerts import webhook_from_environment
 from steam_assets.columns import TextColumn
 from steam_assets.defs.instance import configuration, open_instance
+from steam_assets.defs.lost_runs import fail_lost_runs
 from steam_assets.defs.partitions import register_ranges
-from steam_assets.defs.runs import fail_lost_runs
+from steam_assets.defs.pools import fit_pool
+from steam_assets.defs.recut import RecutWatch
+from steam_assets.defs.resources import GpuResource
+from steam_assets.device_lease import device_slots
 from steam_assets.errors import SteamAssetsError
+from steam_assets.health import Lookout, others_line
+from steam_assets.logs import rotate
 from steam_assets.settings import make_home
+from steam_assets.store.daemon import daemon_status
+from steam_assets.store.dagster_database import connect_dagster
 from steam_assets.store.database import find_database
 from steam_assets.store.runs import column_runs
 from steam_assets.store.status import is_initialised
+from steam_assets.store.up_lock import UpLocks, own_name
 
 HOST = "127.0.0.1"
 READY_S = 120.0
 STOP_S = 15.0
 POLL_S = 0.25
+LOOK_EVERY_S = 20.0
+"""Not a multiple of the daemons' 30 s, so that heartbeats of two are both seen."""
+SERVERS = {"dagster_webserver": "The web UI", "dagster._daemon": "Dagster's daemon"}
 PR_SET_PDEATHSIG = 1
 
 
@@ -87,10 +100,15 @@ def wait_until_ready(children: list[subprocess.Popen[bytes]], url: str, log: Pat
     raise ServerStopped(f"The web UI did not answer at {url} within {READY_S:.0f} s. Its log is {log}.")
 
 
-def watch(children: list[subprocess.Popen[bytes]], log: Path) -> None:
-    """Wait for ever; raise ServerStopped when a server ends by itself."""
+def watch(children: list[subprocess.Popen[bytes]], log: Path, looks: Sequence[Callable[[], None]] = ()) -> None:
+    """Wait for ever, and take these looks now and then; raise ServerStopped when a server ends by itself."""
+    looked = time.monotonic()
     while True:
         check_running(children, log)
+        if time.monotonic() - looked > LOOK_EVERY_S:
+            for look in looks:
+                look()
+            looked = time.monotonic()
         time.sleep(POLL_S)
 
 
@@ -99,9 +117,8 @@ def check_running(children: list[subprocess.Popen[bytes]], log: Path) -> None:
     for child in children:
         if child.poll() is not None:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise ServerStopped(
-                f"A server ended by itself with exit code {child.returncode}. The end of {log}:\n{tail}"
-            )
+            name = next((name for module, name in SERVERS.items() if module in str(child.args)), "A server")
+            raise ServerStopped(f"{name} ended by itself with exit code {child.returncode}. The end of {log}:\n{tail}")
 
 
 def stop(children: list[subprocess.Popen[bytes]]) -> None:
@@ -142,11 +159,40 @@ def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> Non
 
 
 def serve(
-    connect: Callable[[], connection], columns: Sequence[TextColumn], host: str, port: int, say: Callable[[str], None]
+    connect: Callable[[], connection],
+    columns: Sequence[TextColumn],
+    host: str,
+    port: int,
+    say: Callable[[str], None],
+    metrics: AbstractContextManager[str | None] | None = None,
 ) -> None:
-    """Run the web UI and the daemon on this home's database until Ctrl-C or SIGTERM."""
+    """Run the web UI and the daemon on this home's database until Ctrl-C or SIGTERM, and ``metrics`` beside them."""
     check_port(host, port)
+    webhook_from_environment()  # one that cannot be is told here, not by the ticks of a sensor
+    with UpLocks(connect, connect_dagster, own_name(port)) as locks:
+        if others := locks.others_on_data():
+            say(others_line(others))
+        prepare(connect, columns, say)
+        log = make_home("logs") / "up.log"
+        address = find_database()
+        with log.open("a") as opening:
+            opening.write(f"Database: {address.description}, from {address.source}\n")
+        url = f"http://{host}:{port}"
+        # The children first: a process with threads should not fork.
+        beside = metrics or nullcontext()
+        with servers(configuration("workspace.yaml"), host, port, log) as children, beside as metrics_url:
+            wait_until_ready(children, url, log)
+            say(f"The web UI is at {url} - Ctrl-C stops it. Its log is {log}.")
+            if metrics_url is not None:
+                say(f"Metrics are at {metrics_url}.")
+            lookout = Lookout(lambda: daemon_status(address), say)
+            watch(children, log, [locks.keep, lookout.look, RecutWatch(url).look, lambda: rotate(log)])
+
+
+def prepare(connect: Callable[[], connection], columns: Sequence[TextColumn], say: Callable[[str], None]) -> None:
+    """What must be so before the daemon starts: slots for the devices, ranges for every id, no run that is dead."""
     with open_instance() as instance:
+        fit_pool(instance, device_slots(GpuResource.from_environment().settings))
         with closing(connect()) as conn:
             initialised = is_initialised(conn)
             for column in columns:
@@ -156,12 +202,3 @@ def serve(
                     register_ranges(instance, conn, column)
         for run_id in fail_lost_runs(instance, connect) if initialised else ():
             say(f"Run {run_id} had died; it is marked failed.")
-    log = make_home("logs") / "up.log"
-    address = find_database()
-    with log.open("a") as opening:
-        opening.write(f"Database: {address.description}, from {address.source}\n")
-    url = f"http://{host}:{port}"
-    with servers(configuration("workspace.yaml"), host, port, log) as children:
-        wait_until_ready(children, url, log)
-        say(f"The web UI is at {url} - Ctrl-C stops it. Its log is {log}.")
-        watch(children, log)

@@ -40,7 +40,7 @@ def test_directory() -> Iterator[Path]:
 def home(test_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home for the test, and an environment (and a working directory without `.env`) that names no database."""
     for name in os.environ:
-        if name == "DATABASE_URL" or name.startswith(("STEAM_ASSETS_", "PG")):
+        if name in ("DATABASE_URL", "DAGSTER_HOME") or name.startswith(("STEAM_ASSETS_", "PG")):
             monkeypatch.delenv(name)
     directory = test_directory / f"home_{next(_numbers)}"
     directory.mkdir(mode=0o755)

@@ -10,6 +10,7 @@ from steam_assets.defs.assets import RANGES_PER_RUN, table_key, vector_key
 from steam_assets.defs.jobs import column_job_name
 from steam_assets.defs.runs import embed_column
 from steam_assets.encoder.models import Model
+from steam_assets.errors import SteamAssetsError
 from steam_assets.initialise import initialise
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.status import column_status
@@ -42,6 +43,16 @@ def test_a_backfill_puts_several_ranges_into_one_run_on_the_gpu_s_pool() -> None
         node = graph.get(vector_key(column))
         assert node.backfill_policy == dg.BackfillPolicy.multi_run(RANGES_PER_RUN)
         assert node.pools == {"gpu"}
+
+
+def test_how_many_ranges_a_run_has_is_the_environment_s_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fast GPU is better used by more; a whole number of them is expected."""
+    monkeypatch.setenv("STEAM_ASSETS_RANGES_PER_RUN", "3")
+    node = build_definitions().resolve_asset_graph().get(vector_key(APPLICATIONS))
+    assert node.backfill_policy == dg.BackfillPolicy.multi_run(3)
+    monkeypatch.setenv("STEAM_ASSETS_RANGES_PER_RUN", "few")
+    with pytest.raises(SteamAssetsError, match="STEAM_ASSETS_RANGES_PER_RUN is 'few'"):
+        build_definitions()
 
 
 def test_names_of_a_database_that_dagster_does_not_take_are_replaced() -> None:

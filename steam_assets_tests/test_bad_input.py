@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from steam_assets.id_range import EVERYTHING
 from steam_assets.store.adopt import count_adoptable
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
+from steam_assets.store.embedded_account import server_account
 from steam_assets.store.failures import record_unembeddable
 from steam_assets.store.files import find_files
 from steam_assets.store.load import load_file
@@ -27,6 +28,7 @@ from steam_assets.store.status import column_status
 from steam_assets.store.write import write_batches
 from steam_assets_tests.dagster_home import Ended, one_line
 from steam_assets_tests.databases import database_url_of
+from steam_assets_tests.mounts import small_disk
 from steam_assets_tests.rows import (
     DIMENSION,
     NOTES,
@@ -255,3 +257,37 @@ def test_embed_without_the_right_to_write_vectors_names_the_right(
         assert "GRANT" in told
     finally:
         execute(tables, "DROP OWNED BY looks_on; DROP ROLE looks_on")
+
+
+@pytest.fixture
+def full_dagster_database(
+    dagster_url: str, dagster_template: str, server: EmbeddedServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """A Dagster database whose disk has no room, named by the environment."""
+    with small_disk(home / "small", 40_000_000) as disk:
+        (disk / "tablespace").mkdir()
+        server_account(server.directory).own(disk / "tablespace")
+        place = sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(disk / "tablespace")))
+        execute_on(server, place, f"CREATE DATABASE dagster_full TEMPLATE {dagster_template} TABLESPACE small")
+        url = database_url_of(server, "dagster_full")
+        try:
+            with closing(connect(find_database(url))):
+                pass  # the first connection to a database writes a file, and is refused where that has no room
+            with suppress(OSError), (disk / "filler").open("wb") as filler:
+                while True:
+                    filler.write(bytes(2**16))
+            monkeypatch.setenv("STEAM_ASSETS_DAGSTER_URL", url)
+            yield
+        finally:
+            execute_on(server, "DROP DATABASE dagster_full WITH (FORCE)", "DROP TABLESPACE small")
+
+
+def test_a_full_dagster_database_is_one_message_and_keeps_nobody_from_reading(
+    tables: connection, full_dagster_database: None, steam_assets: Callable[..., Ended]
+) -> None:
+    """Exit code 2, that it is Dagster's database and not the data, and what makes room in it."""
+    told = one_line(steam_assets("embed", "reviews"), 2)
+    assert told.startswith("Error: Dagster's database: There is no room for the data")
+    assert "No space left on device" in told
+    assert told.endswith("`steam-assets purge` removes old events.")
+    assert steam_assets("status").code == 0

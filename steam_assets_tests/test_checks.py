@@ -1,16 +1,22 @@
 """Checks say what is true of the database, for a range and for the whole column, and stop what is downstream."""
 
+from collections.abc import Mapping, Sequence
+
 import dagster as dg
 import pytest
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionResolvedStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecordStatus,
+    AssetCheckExecutionResolvedStatus,
+)
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS, TextColumn
 from steam_assets.defs.assets import RANGES_PER_RUN, table_key, vector_key
-from steam_assets.defs.checks import RULES, column_check_name, result, scan
+from steam_assets.defs.checks import column_check_name, result, scan
 from steam_assets.defs.jobs import checks_job_name
 from steam_assets.defs.partitions import partitions_of, registered_ranges
 from steam_assets.defs.resources import DatabaseResource
+from steam_assets.defs.rules import RULES
 from steam_assets.defs.runs import QUIET, run_checks
 from steam_assets.defs.runs import execute as run_job
 from steam_assets_tests.dagster_home import materialize
@@ -30,7 +36,11 @@ def newest_evaluation(
 
 def named_rows(evaluation: dg.AssetCheckEvaluation | dg.AssetCheckResult) -> dict[str, object]:
     """The ids that an answer names, by what is wrong with them."""
-    return {name: value.value for name, value in evaluation.metadata.items() if name.startswith("first_")}
+    return {
+        name: value.value
+        for name, value in evaluation.metadata.items()
+        if name.startswith("first_") and name.endswith("_ids")
+    }
 
 
 def counted_as(
@@ -136,13 +146,16 @@ def test_checks_of_the_whole_column_name_the_rows_that_break_each_rule(
             instance, dg.AssetCheckKey(table_key(APPLICATIONS), column_check_name(APPLICATIONS, rule)), None
         )
         assert named_rows(evaluation) == SPOILT[rule.name]
+        if "failed" in rule.offences:
+            assert evaluation.metadata["first_reasons"].value == "70 (a test)"
+            assert "1 row could not be embedded (70 (a test)): " in str(evaluation.description)
 
 
 def test_checks_of_a_range_name_its_own_rows_only(instance: dg.DagsterInstance, tampered: dg.Definitions) -> None:
     """The same rows, seen range by range: the second range's checks know nothing of the first's."""
     second = registered_ranges(instance, APPLICATIONS)[1]
-    states = scan(DatabaseResource(), APPLICATIONS, [second], "a run")
-    answers = {rule.name: result(rule, states, vector_key(APPLICATIONS), rule.name) for rule in RULES}
+    found = scan(DatabaseResource(), APPLICATIONS, [second], "a run")
+    answers = {rule.name: result(rule, APPLICATIONS, found, vector_key(APPLICATIONS), rule.name) for rule in RULES}
 
     assert {name: named_rows(answer) for name, answer in answers.items() if not answer.passed} == SPOILT_IN_SECOND_RANGE
 
@@ -158,6 +171,51 @@ def test_one_red_range_of_a_run_is_counted_red_and_its_neighbours_green(
     assert counted_as(instance, AssetCheckExecutionResolvedStatus.SUCCEEDED, "norm") >= {second, third}
     for_the_run = newest_evaluation(instance, dg.AssetCheckKey(vector_key(APPLICATIONS), "norm"), None)
     assert not for_the_run.passed
+
+
+def check_alone(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, names: Sequence[str], tags: Mapping[str, str]
+) -> bool:
+    """Launch checks of the applications without their asset, as the UI does; whether the run was a success."""
+    checks = {dg.AssetCheckKey(vector_key(APPLICATIONS), name) for name in names}
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=frozenset(), asset_check_selection=checks
+    )
+    result, _ = run_job(instance, job, QUIET, tags=tags)
+    return result.success
+
+
+RANGES = ("the one range", "all three", "none in particular")
+
+
+@pytest.mark.parametrize("launched_for", RANGES)
+def test_checks_can_be_run_alone_for_a_range_for_several_and_for_none_in_particular(
+    instance: dg.DagsterInstance, embedded: dg.Definitions, tables: connection, launched_for: str
+) -> None:
+    """A changed text turns its own range red, whoever asks; the asset's page shows red then, and green ones stay."""
+    first, second, third = (id_range.key for id_range in registered_ranges(instance, APPLICATIONS)[:3])
+    execute(tables, "UPDATE applications SET short_description = 'Now about sailing.' WHERE appid = 50")
+    tags = dict(
+        zip(
+            RANGES,
+            (
+                {"dagster/partition": second},
+                {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": third},
+                {},
+            ),
+            strict=True,
+        )
+    )
+    execute(tables, "DELETE FROM applications WHERE appid > 90")
+
+    assert not check_alone(instance, embedded, ["complete"], tags[launched_for])
+    assert counted_as(instance, AssetCheckExecutionResolvedStatus.FAILED, "complete") == {second}
+    assert counted_as(instance, AssetCheckExecutionResolvedStatus.SUCCEEDED, "complete") >= {first, third}
+    assert counted_as(instance, AssetCheckExecutionResolvedStatus.SUCCEEDED, "coverage") == {first, second, third}
+    check = dg.AssetCheckKey(vector_key(APPLICATIONS), "complete")
+    shown = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
+    assert shown.status is AssetCheckExecutionRecordStatus.FAILED
+    assert check_alone(instance, embedded, ["norm", "coverage"], tags[launched_for])
 
 
 def downstream_ran(

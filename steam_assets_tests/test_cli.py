@@ -16,7 +16,10 @@ from steam_assets_tests.rows import execute, fetch
 
 Run = Callable[..., Ended]
 
-VERBS = ("init", "load", "up", "demo", "embed", "status", "ranges", "failures", "retry", "search", "doctor", "db")
+VERBS = (
+    *("init", "load", "up", "demo", "embed", "status", "ranges", "failures", "retry", "search", "doctor", "db"),
+    *("metrics", "purge"),
+)
 MINILM = "all-MiniLM-L6-v2"
 
 
@@ -83,12 +86,35 @@ def test_search_answers_with_the_nearest_rows(steam_assets: Run, tables: connect
 
 
 def test_ranges_lists_every_partition(steam_assets: Run, tables: connection) -> None:
-    """The keys are those of the web UI's partitions."""
-    found = json.loads(steam_assets("ranges", "reviews", "--json").out)
-    assert {row["column"] for row in found} == {"reviews.review_embedding"}
-    assert sum(row["rows"] for row in found) == sum(row["pending"] for row in found) + 1 == 25
-    assert found[0]["key"].startswith("~:")
-    assert found[0]["key"] in steam_assets("ranges").out
+    """The keys are those of the web UI's partitions; a line sums up each column."""
+    (found,) = json.loads(steam_assets("ranges", "reviews", "--json").out)
+    assert found["column"] == "reviews.review_embedding"
+    assert found["rows"] == found["pending"] + 1 == sum(row["rows"] for row in found["ranges"]) == 25
+    assert found["ranges"][0]["key"].startswith("~:")
+    assert found["ranges"][0]["age_s"] is None
+    shown = steam_assets("ranges").out
+    assert found["ranges"][0]["key"] in shown
+    assert "never" in shown
+    assert "reviews.review_embedding: 2 ranges (reviews_id_range), 25 rows, 24 pending; skew 1.0" in shown
+
+
+def test_a_recut_is_asked_about_and_keeps_every_vector(steam_assets: Run, tables: connection) -> None:
+    """No changes nothing; yes cuts the table once for all its columns, and names what is next."""
+    before = contents(tables, APPLICATIONS)
+    assert json.loads(steam_assets("ranges", "applications", "--json").out)[0]["partitions"] == "applications_id_range"
+    declined = steam_assets("ranges", "--recut", "applications", typed="n\n")
+    assert declined.code == 1
+    assert "No vector is touched." in declined.out
+    assert "Repeat with --yes" in one_line(steam_assets("ranges", "--recut", "applications"), 2)
+    assert steam_assets("ranges", "--recut").code == 2
+
+    accepted = steam_assets("ranges", "applications", "applications", "--recut", typed="y\n")
+    assert accepted.code == 0
+    assert "3 new ranges, applications_id_range_v2. Next: `steam-assets embed" in accepted.out
+    scripted = steam_assets("ranges", "--recut", "reviews", "--yes", "--json")
+    made = {"column": "reviews.review_embedding", "partitions": "reviews_id_range_v2", "ranges": 2}
+    assert json.loads(scripted.out) == [made]
+    assert contents(tables, APPLICATIONS) == before
 
 
 @pytest.fixture

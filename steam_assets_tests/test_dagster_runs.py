@@ -1,7 +1,6 @@
-"""Runs through Dagster from a command: only what needs it, in as few runs as possible, and the dead are buried."""
+"""Runs through Dagster from a command: only what needs it, in as few runs as possible."""
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
 
 import dagster as dg
 import pytest
@@ -9,13 +8,10 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS
 from steam_assets.defs.jobs import column_job_name
-from steam_assets.defs.partitions import registered_ranges
-from steam_assets.defs.runs import RunOutcome, embed_column, fail_lost_runs, plan_column, range_statuses, stretches
+from steam_assets.defs.runs import RunOutcome, embed_column, plan_column, stretches
 from steam_assets.id_range import IdRange
 from steam_assets.store.database import connect, find_database
-from steam_assets.store.locks import living_run, run_lock
-from steam_assets.store.runs import start_range
-from steam_assets_tests.dagster_home import contents, embedded_rows, materialize
+from steam_assets_tests.dagster_home import contents, embedded_rows
 from steam_assets_tests.rows import execute, fetch
 
 A, B, C, D, E = (IdRange(n, n + 1) for n in range(5))
@@ -89,92 +85,3 @@ def test_a_limit_ends_after_exactly_so_many_rows(fill: Callable[..., list[RunOut
     assert sum(outcome.rows for outcome in fill(limit=7)) == 7
     assert embedded_rows(tables, APPLICATIONS) == 7
     assert len(fetch(tables, "SELECT FROM embedding_run_ranges")) == 3
-
-
-def test_ranges_are_listed_with_what_is_in_them_and_what_is_pending(
-    instance: dg.DagsterInstance, definitions: dg.Definitions
-) -> None:
-    """`steam-assets ranges` shows every registered key; the one ahead of the newest id is empty."""
-    materialize(instance, definitions, APPLICATIONS, ranges=2)
-    found = range_statuses(instance, APPLICATIONS, connect_here)
-
-    assert [status.key for status in found] == [bounds.key for bounds in registered_ranges(instance, APPLICATIONS)]
-    assert [status.pending for status in found] == [0, 0, 3, 3, 3, 3, 3, 3, 0]
-    assert sum(status.rows for status in found) == 25
-    assert found[-1].rows == 0
-
-
-def begin_range(instance: dg.DagsterInstance, definitions: dg.Definitions, conn: connection) -> str:
-    """A run that Dagster takes for started, with a range that it has begun; its id."""
-    job = definitions.resolve_job_def(column_job_name(APPLICATIONS))
-    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    with conn:
-        start_range(conn, APPLICATIONS, 1, "~:000000000040", run.run_id, "cpu", "fp32")
-    return run.run_id
-
-
-def status_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
-    """What Dagster shows for a run."""
-    run = instance.get_run_by_id(run_id)
-    assert run is not None
-    return run.status
-
-
-def test_a_run_whose_process_has_died_is_marked_failed_and_its_range_lost(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
-) -> None:
-    """A killed process cannot say so; its lock is free, and the next command says it."""
-    run_id = begin_range(instance, definitions, tables)
-
-    assert fail_lost_runs(instance, connect_here) == [run_id]
-    assert status_of(instance, run_id) is dg.DagsterRunStatus.FAILURE
-    assert fetch(tables, "SELECT status FROM embedding_run_ranges") == [("lost",)]
-    assert fail_lost_runs(instance, connect_here) == []
-
-
-def test_a_living_run_is_left_alone(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
-) -> None:
-    """Whoever holds its lock is at work, in whatever process."""
-    run_id = begin_range(instance, definitions, tables)
-    with closing(connect_here()) as worker:
-        run_lock(worker, run_id)
-        assert fail_lost_runs(instance, connect_here) == []
-    assert status_of(instance, run_id) is dg.DagsterRunStatus.STARTED
-    assert fetch(tables, "SELECT status FROM embedding_run_ranges") == [("running",)]
-
-
-def test_a_run_that_has_just_started_is_given_time_and_others_are_none_of_ours(
-    instance: dg.DagsterInstance, definitions: dg.Definitions
-) -> None:
-    """Between a run's start and its lock the model's directory is read; a user's own jobs take no lock at all."""
-    ours = definitions.resolve_job_def(column_job_name(APPLICATIONS))
-    young = instance.create_run_for_job(ours, status=dg.DagsterRunStatus.STARTED)
-
-    @dg.job
-    def somebody_s_own() -> None:
-        """Not a job of this package."""
-
-    theirs = instance.create_run_for_job(somebody_s_own, status=dg.DagsterRunStatus.STARTED)
-    assert fail_lost_runs(instance, connect_here) == []
-    for run in (young, theirs):
-        assert status_of(instance, run.run_id) is dg.DagsterRunStatus.STARTED
-
-
-def test_a_run_between_two_steps_is_given_time(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each step takes the lock anew; a run that has none now and has one a moment later lives."""
-    monkeypatch.setattr("steam_assets.defs.runs.STARTING_S", -1.0)
-    job = definitions.resolve_job_def(column_job_name(APPLICATIONS))
-    run_id = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED).run_id
-    with ExitStack() as next_step:
-        monkeypatch.setattr(
-            "steam_assets.defs.runs.time.sleep", lambda _: next_step.enter_context(living_run(connect_here, run_id))
-        )
-        assert fail_lost_runs(instance, connect_here) == []
-        assert status_of(instance, run_id) is dg.DagsterRunStatus.STARTED
-
-    monkeypatch.setattr("steam_assets.defs.runs.time.sleep", lambda _: None)
-    assert fail_lost_runs(instance, connect_here) == [run_id]
-    assert status_of(instance, run_id) is dg.DagsterRunStatus.FAILURE

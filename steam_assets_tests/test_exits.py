@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+import sqlalchemy
 
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
 from steam_assets.exits import run_and_exit
@@ -134,3 +135,22 @@ def test_variables_of_a_dotenv_file_are_read_and_real_ones_win(home: Path, monke
         run_and_exit(lambda: found.update(os.environ))
 
     assert (found["STEAM_ASSETS_DEVICE"], found["STEAM_ASSETS_DTYPE"]) == ("from-file", "from-environment")
+
+
+def test_what_dagster_s_database_says_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    """Dagster wraps SQLAlchemy's error, which wraps the driver's; the password is in none of what is told."""
+    engine = sqlalchemy.create_engine("postgresql+psycopg2://u:s3cret@127.0.0.1:1/dagster")
+
+    def lose_dagster_s_database() -> None:
+        try:
+            engine.connect()
+        except sqlalchemy.exc.OperationalError as error:
+            raise RuntimeError("too many retries for DB connection") from error
+
+    with pytest.raises(SystemExit) as ended:
+        run_and_exit(lose_dagster_s_database)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("Error: Dagster's database: It cannot be opened: connection to server at")
+    assert said.endswith("Check that the server runs there.\n")
+    assert "s3cret" not in said

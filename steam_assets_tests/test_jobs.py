@@ -1,5 +1,7 @@
 """The jobs a person can launch: one per column, its checks alone, and one for everything."""
 
+from collections.abc import Callable
+
 import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
@@ -11,10 +13,11 @@ from steam_assets.defs.assets import vector_key
 from steam_assets.defs.jobs import EVERYTHING_JOB
 from steam_assets.defs.partitions import registered_ranges
 from steam_assets.store.status import column_status
+from steam_assets_tests.dagster_home import Ended
 from steam_assets_tests.rows import execute
 
 
-def test_the_jobs_are_one_per_column_one_of_checks_each_and_one_for_all() -> None:
+def test_the_jobs_are_one_per_column_one_of_checks_each_one_for_all_and_one_that_purges() -> None:
     """What a person can launch from the jobs page."""
     assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {
         "embed_applications_description_embedding",
@@ -22,6 +25,7 @@ def test_the_jobs_are_one_per_column_one_of_checks_each_and_one_for_all() -> Non
         "check_applications_description_embedding",
         "check_reviews_review_embedding",
         "embed_everything",
+        "purge_history",
     }
 
 
@@ -58,3 +62,27 @@ def test_the_job_for_everything_fails_when_a_column_s_run_does(
     error = failure.step_failure_data.error
     assert error is not None
     assert str(REVIEWS) in str(error)
+
+
+def test_a_red_check_fails_the_job_and_the_command_though_every_run_succeeded(
+    instance: dg.DagsterInstance, tables: connection, steam_assets: Callable[..., Ended]
+) -> None:
+    """A vector that somebody has doubled is nobody's pending row: only a check of the whole column can say it."""
+    assert steam_assets("embed").code == 0
+    execute(
+        tables,
+        """
+        UPDATE applications SET description_embedding = description_embedding * array_fill(2, ARRAY[384])::vector
+        WHERE appid = 10
+        """,
+    )
+    with dg.execute_job(everything(), instance=instance, raise_on_error=False) as result:
+        assert not result.success
+        (failure,) = (event for event in result.all_node_events if event.is_step_failure)
+    reason = failure.step_failure_data.user_failure_data
+    assert reason is not None
+    assert reason.description is not None
+    assert "applications.description_embedding: red checks description_embedding_norm." in reason.description
+    ended = steam_assets("embed")
+    assert ended.code == 1
+    assert "Red checks: description_embedding_norm." in ended.err

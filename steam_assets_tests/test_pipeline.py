@@ -82,12 +82,17 @@ def test_a_range_is_filled_and_recorded_with_what_it_took(
     assert all(isinstance(number, int | float) and number > 0 for number in last_record(conn, *numbers))
     assert last_record(conn, "device", "dtype") == (minilm_encoder.backend.device_name, "fp32")
     ((details,),) = fetch(conn, "SELECT details FROM embedding_run_ranges ORDER BY range_id DESC LIMIT 1")
+    assert isinstance(details, dict)
+    stages = details.pop("stage_seconds")
+    assert stages == {name: pytest.approx(seconds, abs=0.001) for name, seconds in asdict(report.stages).items()}
+    assert all(0 < stages[stage] <= report.seconds for stage in ("read", "tokenize", "forward", "write", "idle"))
     assert details == {
         "backend": "torch",
         "padded": False,
         "forwards": report.work.forwards,
         "padded_tokens": report.counts.tokens,
         "memory_events": [],
+        "gpu_energy_wh": None,
         "precision": None,
     }
     state = range_state(conn, reviews, stream.run.run_id, stream.run.dimension)

@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from steam_assets.columns import REVIEWS
+from steam_assets.defs.range_status import ColumnRanges, RangeStatus
+from steam_assets.defs.recut import NewCut
 from steam_assets.estimate import Estimate
 from steam_assets.progress import Progress, report
 from steam_assets.search import SearchResult
@@ -20,6 +23,10 @@ from steam_assets.terminal import (
     load_lines,
     on_one_line,
     percent,
+    ranges_line,
+    ranges_table,
+    recut_lines,
+    recut_question,
     search_lines,
     table,
 )
@@ -148,3 +155,40 @@ def test_away_from_a_terminal_progress_is_a_plain_line_now_and_then(
     with embedding_bar(100, said.append):
         report(Progress("c", 40, ""))
     assert len(said) == 2
+
+
+def ranges_of(*rows: int, beyond: int = 0) -> ColumnRanges:
+    """A column with so many rows in its ranges, the first of them filled a while ago."""
+    ranges = [RangeStatus(f"{n}:{n + 1}", count, count, 5400.0 if n == 0 else None) for n, count in enumerate(rows)]
+    return ColumnRanges("t.v", "t_id_range", tuple(ranges), beyond)
+
+
+def test_ranges_are_listed_with_their_age_and_summed_up() -> None:
+    """Rows, what is pending, and how long ago; what was never filled says so."""
+    assert ranges_table([ranges_of(1_000, 1_200)]) == (
+        "column  range   rows  pending  filled\n"
+        "t.v     0:1    1,000    1,000   1.5 h\n"
+        "t.v     1:2    1,200    1,200   never\n"
+        "t.v: 2 ranges (t_id_range), 2,200 rows, 2,200 pending; skew 1.1 (the fullest has 1,200 rows, the median "
+        "1,100; 1 to 2 is normal)"
+    )
+
+
+def test_the_line_of_a_column_s_ranges_names_the_command_where_something_is_to_be_done() -> None:
+    """A new cut where ranges have become uneven, and rows that no range has yet."""
+    assert "--recut" not in ranges_line(ranges_of(5_000, 9_000))
+    assert ranges_line(ranges_of(5_000, 5_000, 90_000)).endswith("Cut them anew: `steam-assets ranges --recut t.v`")
+    assert "7 rows have come behind the last range" in ranges_line(ranges_of(5, beyond=7))
+    assert ranges_line(ranges_of()) == "t.v: no ranges yet; its table is empty."
+
+
+def test_a_recut_says_what_it_keeps_what_it_costs_and_what_comes_next() -> None:
+    """Before it is done, and after."""
+    question = recut_question(REVIEWS, "reviews_id_range")
+    assert "Cut reviews into even ranges again? No vector is touched." in question
+    assert "history as reviews_id_range." in question
+    assert "10 s for each 100" in question
+    assert recut_lines([NewCut("reviews.review_embedding", "reviews_id_range_v2", 1_200)]).startswith(
+        "reviews.review_embedding: 1,200 new ranges, reviews_id_range_v2. Next: `steam-assets embed "
+        "reviews.review_embedding`; in a web UI"
+    )

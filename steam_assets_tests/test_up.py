@@ -19,16 +19,20 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS
 from steam_assets.defs.jobs import column_job_name
-from steam_assets.defs.partitions import register_ranges
+from steam_assets.defs.partitions import current_name, register_ranges
+from steam_assets.defs.recut import recut
+from steam_assets.store.dagster_database import connect_dagster
+from steam_assets.store.up_lock import UpLocks
 from steam_assets.up import PortBusy, check_port
-from steam_assets_tests.dagster_home import Ended, embedded_rows
+from steam_assets_tests.dagster_home import Ended, embedded_rows, one_line
 from steam_assets_tests.databases import wait_until
-from steam_assets_tests.rows import execute, fetch
+from steam_assets_tests.rows import Connect, execute, fetch
 from steam_assets_tests.test_embed import SLOW_TABLE
 
 STEAM_ASSETS = Path(sys.executable).parent / "steam-assets"
 LIMIT_S = 120
 ASSETS = "{ assetNodes { assetKey { path } } }"
+DEFINITIONS = "{ assetNodes { partitionDefinition { name } } }"
 LAUNCH = """
 mutation ($params: ExecutionParams!) {
   launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } }
@@ -125,6 +129,17 @@ def test_sigterm_stops_everything(one_up: Up) -> None:
 
 
 @pytest.mark.slow
+def test_the_web_ui_shows_a_new_cut_by_itself(one_up: Up, instance: dg.DagsterInstance, tables: connection) -> None:
+    """Nobody has to know that definitions are loaded, and how they are loaded anew."""
+    tables.rollback()
+    old = current_name(instance, APPLICATIONS)
+    assert old in str(one_up.ask(DEFINITIONS))
+    new = recut(instance, tables, APPLICATIONS).partitions
+    assert new != old
+    wait_until(lambda: f"'{new}'" in str(one_up.ask(DEFINITIONS)), "the web UI has the new cut", LIMIT_S)
+
+
+@pytest.mark.slow
 def test_children_end_when_up_is_killed(one_up: Up) -> None:
     """kill -9 gives it no chance to stop them; they notice."""
     one_up.process.kill()
@@ -180,6 +195,50 @@ def test_a_busy_port_is_named_before_anything_is_started(
     assert f"Port {port} on 127.0.0.1 cannot be used" in ended.err
     assert f"--port {port + 1}" in ended.err
     assert not (home / "logs" / "up.log").exists()
+
+
+def test_a_second_up_on_the_same_dagster_database_is_refused(
+    steam_assets: Callable[..., Ended], tables: connection, connect: Connect, home: Path
+) -> None:
+    """On another port too: exit 2, who the first is, and no server started."""
+    with UpLocks(connect, connect_dagster, "steam_assets up: pid 1, port 3000, here"):
+        told = one_line(steam_assets("up", "--port", str(free_port())), 2)
+    assert told.startswith("Error: `steam-assets up` (pid 1, port 3000, here, since 20")
+    assert not (home / "logs" / "up.log").exists()
+
+
+def test_an_up_beside_one_with_another_dagster_database_says_what_that_means(
+    steam_assets: Callable[..., Ended], tables: connection, connect: Connect, home: Path
+) -> None:
+    """It goes on: it ends here because its log cannot be written."""
+    (home / "logs").write_text("in the way")
+    with UpLocks(connect, connect, "steam_assets up: pid 1, port 3000, here"):
+        ended = steam_assets("up", "--port", str(free_port()))
+    assert ended.out.startswith("`steam-assets up` (pid 1, port 3000, here, since 20")
+    assert "works on the same data with another Dagster database" in ended.out
+    assert "cannot be written" in one_line(ended, 2)
+
+
+def test_an_alert_address_that_cannot_be_is_told_before_anything_is_started(
+    steam_assets: Callable[..., Ended], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than by the ticks of a sensor; and not after the log, which cannot be written here."""
+    (home / "logs").write_text("in the way")
+    monkeypatch.setenv("STEAM_ASSETS_ALERT_URL", "T0SECRET")
+    told = one_line(steam_assets("up", "--port", str(free_port())), 2)
+    assert "STEAM_ASSETS_ALERT_URL holds no address" in told
+    assert "SECRET" not in told
+
+
+@pytest.mark.slow
+def test_a_daemon_that_was_killed_ends_up_by_its_name(one_up: Up) -> None:
+    """The web UI alone would show runs that wait for ever; nothing is left of it either."""
+    (daemon,) = [child for child in one_up.children if "dagster._daemon" in child.cmdline()]
+    daemon.kill()
+    assert one_up.process.wait(LIMIT_S) == 70
+    assert one_up.process.stdout is not None
+    assert "Dagster's daemon ended by itself with exit code -9. The end of " in one_up.process.stdout.read()
+    one_up.assert_nothing_is_left()
 
 
 def test_a_port_whose_last_connection_has_just_ended_is_free() -> None:

@@ -1,52 +1,31 @@
-"""Asset checks: what is true of a range or a whole column, read back from the database by store/states.py."""
+"""Asset checks: what is true of ranges or a whole column, read back from the database. The rules are rules.py's."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.execution.context.system import StepExecutionContext
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import op_name, table_key, vector_key
-from steam_assets.defs.partitions import partitions_of
+from steam_assets.defs.partitions import partitions_of, registered_ranges, requested_ranges
 from steam_assets.defs.resources import DatabaseResource
+from steam_assets.defs.rules import RULES, Finding, Rule, description, metadata, passed, severity
 from steam_assets.id_range import EVERYTHING, IdRange
-from steam_assets.store.failures import FAILED_ROWS_ALLOWED
+from steam_assets.store.failure_reasons import failure_reasons
 from steam_assets.store.locks import living_run
-from steam_assets.store.states import RangeState, range_state
+from steam_assets.store.runs import EmbeddingRun
+from steam_assets.store.states import range_state
 from steam_assets.targets import target_run
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A check: its name, what it says, whether downstream waits for it, and the offences of states.py that break it."""
-
-    name: str
-    description: str
-    blocking: bool
-    offences: tuple[str, ...]
-
-
-RULES = (
-    Rule("complete", "Nothing is pending and at most 0.1 % of the rows failed.", True, ("pending", "failed")),
-    Rule(
-        "coverage",
-        "Every row that can have a vector has one of the current run and text.",
-        False,
-        ("pending", "failed"),
-    ),
-    Rule("dimension", "Every vector has the run's dimension.", True, ("dimension",)),
-    Rule("norm", "Every vector is finite and of unit length.", False, ("norm",)),
-    Rule("provenance", "Every vector has a run, of its dimension and of the current recipe.", True, ("provenance",)),
-    Rule("drift", "Every vector was made from the text that is stored now.", False, ("drift",)),
-)
 
 
 def build_range_checks(column: TextColumn) -> dg.AssetChecksDefinition:
     """The rules for id ranges, run with every materialization: one scan of a range answers all of them."""
 
     @dg.multi_asset_check(
-        name=f"{op_name(column)}_checks",
+        name=range_checks_name(column),
         specs=[
             dg.AssetCheckSpec(
                 rule.name,
@@ -62,16 +41,18 @@ def build_range_checks(column: TextColumn) -> dg.AssetChecksDefinition:
     def range_checks(
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
     ) -> Iterator[dg.AssetCheckResult]:
-        keys = context.op_execution_context.partition_keys
+        op, step = context.op_execution_context, context.op_execution_context.get_step_execution_context()
         selected = {key.name for key in context.selected_asset_check_keys}
         rules = [rule for rule in RULES if rule.name in selected]
-        id_ranges = [IdRange.from_key(key, column.id_type) for key in keys]
-        states = scan(database, column, id_ranges, context.op_execution_context.run.run_id)
-        if len(keys) > 1:
-            for key, state in zip(keys, states, strict=True):
-                log_range_evaluations(context, column, key, rules, state)
+        id_ranges = chosen_ranges(op, column)
+        findings = scan(database, column, id_ranges, op.run.run_id)
+        if not op.has_partition_key:
+            tell_what_is_new(step, column, id_ranges, findings, rules)
+        if not step.has_partitions:
+            # As the Execute button launches it: Dagster 1.13 then fails for want of a partition to look up.
+            step._data_version_cache.input_asset_version_info[vector_key(column)] = None
         for rule in rules:
-            yield result(rule, states, vector_key(column), rule.name)
+            yield result(rule, column, findings, vector_key(column), rule.name)
 
     return range_checks
 
@@ -80,7 +61,7 @@ def build_column_checks(column: TextColumn) -> dg.AssetChecksDefinition:
     """The rules for the whole column, on demand: they belong to the table, so that no range's run repeats them."""
 
     @dg.multi_asset_check(
-        name=f"{op_name(column)}_column_checks",
+        name=column_checks_name(column),
         specs=[
             dg.AssetCheckSpec(
                 column_check_name(column, rule),
@@ -95,13 +76,23 @@ def build_column_checks(column: TextColumn) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
-        states = scan(database, column, [EVERYTHING], context.op_execution_context.run.run_id)
+        findings = scan(database, column, [EVERYTHING], context.op_execution_context.run.run_id)
         for rule in RULES:
             name = column_check_name(column, rule)
             if name in selected:
-                yield result(rule, states, table_key(column), name)
+                yield result(rule, column, findings, table_key(column), name)
 
     return column_checks
+
+
+def range_checks_name(column: TextColumn) -> str:
+    """The step that checks ranges."""
+    return f"{op_name(column)}_checks"
+
+
+def column_checks_name(column: TextColumn) -> str:
+    """The step that checks the whole column."""
+    return f"{op_name(column)}_column_checks"
 
 
 def column_check_name(column: TextColumn, rule: Rule) -> str:
@@ -111,56 +102,49 @@ def column_check_name(column: TextColumn, rule: Rule) -> str:
 
 def scan(
     database: DatabaseResource, column: TextColumn, id_ranges: Sequence[IdRange], dagster_run_id: str
-) -> list[RangeState]:
-    """The state of each range for the column's target run, one scan each; the run's lock is held meanwhile."""
+) -> list[Finding]:
+    """What is true of each range for the column's target run, one scan each; the run's lock is held meanwhile."""
     with living_run(database.connect, dagster_run_id) as conn:
         run = target_run(conn, column)
-        return [range_state(conn, column, run.run_id, run.dimension, id_range) for id_range in id_ranges]
+        return [find(conn, column, run, id_range) for id_range in id_ranges]
 
 
-def passed(rule: Rule, state: RangeState) -> bool:
-    """Whether the rule holds in a range; `complete` alone forgives a few failed rows."""
-    if rule.name == "complete":
-        return state.pending == 0 and state.failed <= FAILED_ROWS_ALLOWED * state.total
-    return all(state.offences[offence].rows == 0 for offence in rule.offences)
+def chosen_ranges(context: dg.OpExecutionContext, column: TextColumn) -> list[IdRange]:
+    """The ranges that a run was launched for; all registered ones where it was launched for none in particular."""
+    if context.has_partition_key or context.has_partition_key_range:
+        return requested_ranges(context, column)
+    return registered_ranges(context.instance, column)
 
 
-def metadata(rule: Rule, states: Sequence[RangeState]) -> dict[str, dg.MetadataValue]:
-    """Counts per state, coverage, and the first ids that break the rule."""
-    counts = {
-        name: sum(getattr(state, name) for state in states)
-        for name in ("total", "blank", "failed", "embedded", "stale", "missing")
-    }
-    embeddable = counts["total"] - counts["blank"]
-    found: dict[str, dg.MetadataValue] = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
-    found["coverage_percent"] = dg.MetadataValue.float(100 * counts["embedded"] / embeddable if embeddable else 100.0)
-    for offence in rule.offences:
-        first_ids = [id_ for state in states for id_ in state.offences[offence].first_ids]
-        if first_ids:
-            found[f"first_{offence}_ids"] = dg.MetadataValue.text(", ".join(first_ids[:5]))
-            found[f"{offence}_rows"] = dg.MetadataValue.int(sum(state.offences[offence].rows for state in states))
-    return found
+def find(conn: connection, column: TextColumn, run: EmbeddingRun, id_range: IdRange) -> Finding:
+    """What is true of a range now. Does not commit."""
+    state = range_state(conn, column, run.run_id, run.dimension, id_range)
+    return Finding(state, failure_reasons(conn, column, run.run_id, state.offences["failed"].first_ids))
 
 
-def result(rule: Rule, states: Sequence[RangeState], asset_key: dg.AssetKey, name: str) -> dg.AssetCheckResult:
+def result(
+    rule: Rule, column: TextColumn, findings: Sequence[Finding], asset_key: dg.AssetKey, name: str
+) -> dg.AssetCheckResult:
     """The answer for all scanned ranges together."""
     return dg.AssetCheckResult(
         asset_key=asset_key,
         check_name=name,
-        passed=all(passed(rule, state) for state in states),
-        metadata=metadata(rule, states),
+        passed=all(passed(rule, finding.state) for finding in findings),
+        severity=severity(rule, findings),
+        description=description(rule, column, findings),
+        metadata=metadata(rule, column, findings),
     )
 
 
-def log_range_evaluations(
-    context: dg.AssetCheckExecutionContext, column: TextColumn, key: str, rules: Sequence[Rule], state: RangeState
+def tell_of_range(
+    step: StepExecutionContext, column: TextColumn, key: str, finding: Finding, rules: Iterable[Rule] = RULES
 ) -> None:
-    """Record one range's answers in a run of several ranges.
+    """Record a range's answers at once, in a run of any ranges.
 
-    Dagster 1.13 stores the result of such a run without a partition, and counts an evaluation for its partition only
-    when it names the materialization it looked at; the class for that is not exported.
+    Dagster 1.13 stores what a check step returns in a run of several ranges without a partition, and counts an
+    evaluation for its partition only when it names the newest materialization; the class for that is not exported.
     """
-    records = context.instance.fetch_materializations(
+    records = step.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=vector_key(column), asset_partitions=[key]), limit=1
     ).records
     target = (
@@ -172,15 +156,70 @@ def log_range_evaluations(
         if records
         else None
     )
+    _tell(step, column, [finding], rules, key, target)
+
+
+def tell_of_run(step: StepExecutionContext, column: TextColumn, findings: Sequence[Finding]) -> None:
+    """Record the answers for all ranges of a run together, which the asset's page shows, where no check step will."""
+    _tell(step, column, findings, RULES, None, None)
+
+
+def _tell(
+    step: StepExecutionContext,
+    column: TextColumn,
+    findings: Sequence[Finding],
+    rules: Iterable[Rule],
+    key: str | None,
+    target: AssetCheckEvaluationTargetMaterializationData | None,
+) -> None:
     for rule in rules:
-        context.op_execution_context.log_event(
-            dg.AssetCheckEvaluation(  # type: ignore[arg-type]  # not in the annotation, and the only way to name a partition
-                asset_key=vector_key(column),
-                check_name=rule.name,
-                passed=passed(rule, state),
-                metadata=metadata(rule, [state]),
-                partition=key,
-                target_materialization_data=target,
-                blocking=rule.blocking,
-            )
+        answer = result(rule, column, findings, vector_key(column), rule.name)
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=vector_key(column),
+            check_name=rule.name,
+            passed=answer.passed,
+            severity=answer.severity,
+            description=answer.description,
+            metadata=answer.metadata,
+            partition=key,
+            target_materialization_data=target,
+            blocking=rule.blocking,
         )
+        dg.DagsterEvent.asset_check_evaluation(step, evaluation)  # which writes it
+
+
+def tell_what_is_new(
+    step: StepExecutionContext,
+    column: TextColumn,
+    id_ranges: Sequence[IdRange],
+    findings: Sequence[Finding],
+    rules: Sequence[Rule],
+) -> None:
+    """Record the answers of each range, but for those that were green when this run had filled it, and still are."""
+    told = told_green(step.instance, column, step.run_id, rules)
+    for green in (True, False):  # the red ones last: the asset's page shows what was told last
+        for id_range, finding in zip(id_ranges, findings, strict=True):
+            new = [
+                rule
+                for rule in rules
+                if passed(rule, finding.state) is green and not (green and (rule.name, id_range.key) in told)
+            ]
+            if new:
+                tell_of_range(step, column, id_range.key, finding, new)
+
+
+def told_green(
+    instance: dg.DagsterInstance, column: TextColumn, run_id: str, rules: Sequence[Rule]
+) -> set[tuple[str, str]]:
+    """Names of rules and keys of ranges for which this run has recorded a green answer already."""
+    found = instance.event_log_storage.get_asset_check_partition_info(
+        [dg.AssetCheckKey(vector_key(column), rule.name) for rule in rules]
+    )
+    return {
+        (info.check_key.name, info.partition_key)
+        for info in found
+        if info.partition_key is not None
+        and info.latest_planned_run_id == run_id
+        and info.latest_execution_status is AssetCheckExecutionRecordStatus.SUCCEEDED
+        and info.is_current
+    }

@@ -1,13 +1,16 @@
 """Streams of embeddings into vector columns, with the metadata an operator reads. The work is pipeline.py's."""
 
 import logging
+from dataclasses import asdict
 
 import dagster as dg
 
 from steam_assets.attempt import RangeReport
 from steam_assets.columns import TextColumn
+from steam_assets.defs.range_events import RangeEvents
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.id_range import IdRange
+from steam_assets.logs import Pace, about
 from steam_assets.pipeline import fill_range
 from steam_assets.store.read import sample_rows
 from steam_assets.store.session import RangeTaken, RunSession
@@ -29,29 +32,31 @@ class VectorColumnIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: EmbeddingStream) -> None:
         """Write every range of the stream; the first error, or Terminate, ends it after the last committed chunk."""
+        column, options = obj.column, obj.options
         with RunSession(self.database.connect, context.run_id) as session:
-            options, run_id = obj.options, obj.run.run_id
-            clear_the_way(session, obj.column, run_id, options.drop_index, logger.info)
+            clear_the_way(session, column, obj.run.run_id, options.drop_index, logger.info)
+            events = RangeEvents(context, session, column, obj.run, len(obj.id_ranges))
             remaining = options.limit
+            skipped: dict[IdRange, str] = {}
+            pace = Pace()
             for id_range in obj.id_ranges:
-                monitor = self.gpu.monitor(obj.encoder, logger.info)
+                say = pace.of(about(logger, run=context.run_id, column=str(column), range=id_range.key).info)
+                monitor = self.gpu.monitor(obj.encoder, say)
                 try:
-                    done = fill_range(session, obj, id_range, monitor, logger.info, remaining)
+                    with events.observing(id_range):
+                        done = fill_range(session, obj, id_range, monitor, say, remaining)
                 except RangeTaken as taken:
-                    logger.warning(str(taken))
-                    context.step_context.add_asset_metadata({"skipped": str(taken)}, context.asset_key, id_range.key)
+                    skipped[id_range] = str(taken)
+                    logger.warning(skipped[id_range])
                     continue
                 remaining = None if remaining is None else remaining - done.counts.handled
-                metadata = range_metadata(session, obj, id_range, done)
-                context.step_context.add_asset_metadata(metadata, context.asset_key, id_range.key)
-                if len(obj.id_ranges) > 1:
-                    # A run that dies in the next range leaves this one green; Dagster's own event comes at the end.
-                    context.log_event(
-                        dg.AssetMaterialization(context.asset_key, partition=id_range.key, metadata=metadata)
-                    )
-            session.transact(lambda conn: follow_target(conn, obj.column))
-            dead = tidy_up(session, obj.column, options.vacuum, logger.info)
+                events.tell(id_range, range_metadata(session, obj, id_range, done))
+            for id_range, why in skipped.items():  # the other run may have filled it meanwhile
+                events.tell(id_range, {"skipped": dg.MetadataValue.text(why)})
+            session.transact(lambda conn: follow_target(conn, column))
+            dead = tidy_up(session, column, options.vacuum, logger.info)
             context.add_output_metadata({"dead_rows": dead.dead, "dead_rows_percent": round(100 * dead.share, 2)})
+            events.end()
 
     def load_input(self, context: dg.InputContext) -> None:
         """Refuse: a million vectors do not belong in memory; downstream assets say ``deps=`` and use SQL."""
@@ -84,10 +89,12 @@ def range_metadata(
         "gpu_util_percent_peak": monitor.gpu_util_percent_peak,
         "gpu_memory_percent_peak": monitor.gpu_memory_percent_peak,
         "gpu_energy_wh": monitor.gpu_energy_wh,
+        "wh_per_1000_rows": done.wh_per_1000_rows,
+        **{f"{stage}_seconds": round(seconds, 3) for stage, seconds in asdict(done.stages).items()},
     }
     words = {
         "model": stream.run.model_name,
-        "device": encoder.backend.device_name,
+        "device": stream.device,
         "dtype": encoder.backend.dtype,
         "backend": encoder.backend.name,
     }

@@ -7,17 +7,20 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import op_name, table_key, vector_key
-from steam_assets.defs.checks import RULES, column_check_name
-from steam_assets.defs.resources import DatabaseResource
-from steam_assets.defs.runs import EMBEDDING_JOB_PREFIX, embed_column
+from steam_assets.defs.checks import column_check_name
+from steam_assets.defs.pools import GPU_POOL
+from steam_assets.defs.resources import DatabaseResource, GpuResource
+from steam_assets.defs.rules import RULES
+from steam_assets.defs.runs import embed_column, run_checks
 from steam_assets.store.locks import living_run
 
-EVERYTHING_JOB = f"{EMBEDDING_JOB_PREFIX}everything"
+EVERYTHING_JOB = "embed_everything"
+EVERYTHING_STEP = "embed_every_column"
 
 
 def column_job_name(column: TextColumn) -> str:
     """The job that materializes ranges of the column, with their checks."""
-    return f"{EMBEDDING_JOB_PREFIX}{op_name(column)}"
+    return f"embed_{op_name(column)}"
 
 
 def checks_job_name(column: TextColumn) -> str:
@@ -50,21 +53,33 @@ def build_everything_job(columns: Sequence[TextColumn]) -> dg.JobDefinition:
     One asset job cannot do this: Dagster refuses jobs over assets with different partitions.
     """
 
-    @dg.op(pool="gpu", description="Every pending range of every column, as runs of the columns' jobs.")
-    def embed_every_column(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
+    @dg.op(
+        name=EVERYTHING_STEP,
+        pool=GPU_POOL,
+        description="Every pending range of every column, as runs of the columns' jobs.",
+    )
+    def embed_every_column(context: dg.OpExecutionContext, database: DatabaseResource, gpu: GpuResource) -> None:
         with living_run(database.connect, context.run.run_id):
-            for column in columns:
-                job = context.repository_def.get_job(column_job_name(column))
-                outcomes = list(embed_column(context.instance, job, column, database.connect))
-                failed = [outcome.run_id for outcome in outcomes if outcome.errors]
-                if failed:
-                    raise dg.Failure(
-                        f"{column}: runs {', '.join(failed)} failed. `steam-assets status` shows what is left."
-                    )
-                context.log.info(f"{column}: {sum(outcome.ranges for outcome in outcomes)} ranges filled")
+            gpu.lease(database.connect)  # for all of its runs: the model stays loaded between them
+            problems = [problem for column in columns for problem in fill_and_check(context, database, column)]
+        if problems:
+            raise dg.Failure("\n".join([*problems, "`steam-assets status` shows what is left."]), allow_retries=False)
 
     @dg.job(name=EVERYTHING_JOB, description="Fill whatever is pending in any column.")
     def embed_everything() -> None:
         embed_every_column()
 
     return embed_everything
+
+
+def fill_and_check(context: dg.OpExecutionContext, database: DatabaseResource, column: TextColumn) -> list[str]:
+    """Fill a column's pending ranges and check all of it, as `steam-assets embed` does; return what is not green."""
+    jobs = context.repository_def
+    outcomes = list(embed_column(context.instance, jobs.get_job(column_job_name(column)), column, database.connect))
+    failed = [outcome.run_id for outcome in outcomes if outcome.errors]
+    red = run_checks(context.instance, jobs.get_job(checks_job_name(column)))
+    context.log.info(f"{column}: {sum(outcome.ranges for outcome in outcomes)} ranges in {len(outcomes)} runs.")
+    return [
+        *([f"{column}: runs {', '.join(failed)} failed."] if failed else []),
+        *([f"{column}: red checks {', '.join(red)}."] if red else []),
+    ]

@@ -1,10 +1,13 @@
 """What runs need from outside: the database and the GPU. Settings only; the objects they hand out hold the logic."""
 
 from collections.abc import Callable
+from typing import Self
 
 import dagster as dg
 from psycopg2.extensions import connection
+from pydantic import PrivateAttr
 
+from steam_assets.device_lease import DeviceLease, lease_device
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.loading import EncoderSettings, load_encoder
 from steam_assets.encoder.models import Model
@@ -31,6 +34,7 @@ class GpuResource(dg.ConfigurableResource[Encoder]):
     compiled: bool = False
     endpoint: str | None = None
     stats_every_s: float = 30.0
+    _leases: list[DeviceLease] = PrivateAttr(default_factory=list)
 
     @classmethod
     def from_environment(
@@ -58,6 +62,22 @@ class GpuResource(dg.ConfigurableResource[Encoder]):
         return EncoderSettings(
             self.device, self.dtype, self.batch_tokens, self.backend, self.compiled, self.endpoint or None
         )
+
+    def lease(self, connect: Callable[[], connection]) -> DeviceLease | None:
+        """A device for this process alone until the run ends, waiting until one is free; None with an endpoint."""
+        leased = lease_device(connect, self.settings)
+        if leased is not None:
+            self._leases.append(leased)
+        return leased
+
+    def on(self, leased: DeviceLease | None) -> Self:
+        """The same on the device that was leased."""
+        return self if leased is None else self.model_copy(update={"device": leased.device.torch_name})
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Give the run's device back."""
+        while self._leases:
+            self._leases.pop().close()
 
     def encoder(self, model: Model) -> Encoder:
         """The encoder of a model, loaded once per process."""

@@ -1,6 +1,5 @@
 """Running pending ranges through Dagster in this process, as the command line and the job for everything do."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,27 +10,16 @@ from dagster_shared.error import SerializableErrorInfo
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.defs.assets import RANGES_PER_RUN, vector_key
+from steam_assets.defs.assets import ranges_per_run, vector_key
 from steam_assets.defs.partitions import register_ranges
 from steam_assets.id_range import IdRange
 from steam_assets.progress import Progress, watching
-from steam_assets.store.locks import is_run_alive, mark_lost, may_come_back
 from steam_assets.store.read import count_pending_by_range
-from steam_assets.store.session import LONGEST_PAUSE_S
-from steam_assets.store.states import range_state
 from steam_assets.targets import target_run
 
-STARTED = [dg.DagsterRunStatus.STARTED]
 # Events go to the instance; a command's terminal belongs to its progress bar.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 INTERRUPTS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
-EMBEDDING_JOB_PREFIX = "embed_"
-STARTING_S = 30.0
-"""A run is given this long from its start to its first step, which takes the lock."""
-RECONNECTING_S = 2 * LONGEST_PAUSE_S
-"""A living run has its lock again so soon after the server has come back."""
-BETWEEN_STEPS_S = 3.0
-"""A living run is without its lock for less than this, from one step to the next and at its end."""
 
 
 @dataclass(frozen=True)
@@ -42,31 +30,6 @@ class RunOutcome:
     ranges: int
     rows: int
     errors: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RangeStatus:
-    """A registered range with its rows in the table and those of them that are pending."""
-
-    column: str
-    key: str
-    rows: int
-    pending: int
-
-
-def range_statuses(
-    instance: dg.DagsterInstance, column: TextColumn, connect: Callable[[], connection]
-) -> list[RangeStatus]:
-    """Every range of the column, new ones registered, counted in SQL now."""
-    with closing(connect()) as conn:
-        conn.autocommit = True
-        run = target_run(conn, column)
-        ranges = register_ranges(instance, conn, column)
-        states = [range_state(conn, column, run.run_id, run.dimension, id_range) for id_range in ranges]
-    return [
-        RangeStatus(str(column), id_range.key, state.total, state.pending)
-        for id_range, state in zip(ranges, states, strict=True)
-    ]
 
 
 @dataclass(frozen=True)
@@ -111,7 +74,7 @@ def embed_column(
     """
     plan = plan or plan_column(instance, column, connect)
     rows = 0
-    for stretch in stretches(plan.ranges, plan.wanted, RANGES_PER_RUN if limit is None else 1):
+    for stretch in stretches(plan.ranges, plan.wanted, ranges_per_run() if limit is None else 1):
         remaining = None if limit is None else limit - rows
         if remaining == 0:
             return
@@ -144,7 +107,7 @@ def run_ranges(
             partition_key=first if single else None,
             tags=None if single else {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
         )
-    return RunOutcome(result.run_id, len(stretch), rows, tuple(error.message.strip() for error in errors))
+    return RunOutcome(result.run_id, len(stretch), rows, tuple(map(message_of, errors)))
 
 
 def run_checks(instance: dg.DagsterInstance, job: dg.JobDefinition) -> list[str]:
@@ -186,6 +149,11 @@ def root_error(error: SerializableErrorInfo) -> SerializableErrorInfo:
     return error
 
 
+def message_of(error: SerializableErrorInfo) -> str:
+    """What an error says; of a dg.Failure without its class, which says nothing more."""
+    return error.message.strip().removeprefix(f"{dg.Failure.__module__}.{dg.Failure.__name__}: ")
+
+
 def stretches(ranges: Sequence[IdRange], wanted: Sequence[IdRange], longest: int) -> Iterator[list[IdRange]]:
     """Neighbouring wanted ranges together, at most ``longest``: of a b c d e, wanted a b d -> [a, b], [d]."""
     chosen = set(wanted)
@@ -198,35 +166,3 @@ def stretches(ranges: Sequence[IdRange], wanted: Sequence[IdRange], longest: int
             stretch.append(id_range)
     if stretch:
         yield stretch
-
-
-def fail_lost_runs(instance: dg.DagsterInstance, connect: Callable[[], connection]) -> list[str]:
-    """Mark runs failed whose process has died, and their unfinished ranges lost; return their ids.
-
-    The steps of a living run hold a session advisory lock; Dagster's own launcher does not notice a killed process in
-    every case.
-    """
-    with closing(connect()) as conn:
-        conn.autocommit = True
-        if may_come_back(conn, RECONNECTING_S):
-            time.sleep(RECONNECTING_S)
-        lost = set(mark_lost(conn))
-        suspects = [run for run in _unlocked_runs(instance, conn) if run.run_id not in lost]
-        if suspects:
-            time.sleep(BETWEEN_STEPS_S)
-            lost |= {run.run_id for run in suspects} & {run.run_id for run in _unlocked_runs(instance, conn)}
-    for record in instance.get_run_records(dg.RunsFilter(run_ids=sorted(lost), statuses=STARTED)) if lost else ():
-        run = record.dagster_run
-        instance.report_run_failed(run, message=f"The process of run {run.run_id} has died.")
-    return sorted(lost)
-
-
-def _unlocked_runs(instance: dg.DagsterInstance, conn: connection) -> list[dg.DagsterRun]:
-    """Runs of our jobs that started long enough ago to hold their lock, and do not."""
-    return [
-        record.dagster_run
-        for record in instance.get_run_records(dg.RunsFilter(statuses=STARTED))
-        if record.dagster_run.job_name.startswith(EMBEDDING_JOB_PREFIX)
-        and time.time() - (record.start_time or record.create_timestamp.timestamp()) > STARTING_S
-        and not is_run_alive(conn, record.dagster_run.run_id)
-    ]
