@@ -16,6 +16,7 @@ from steam_assets.defs.lost_runs import fail_lost_runs
 from steam_assets.defs.resources import GpuResource
 from steam_assets.defs.runs import embed_column, plan_column, run_checks
 from steam_assets.device_lease import lease_device
+from steam_assets.exits import raise_if_interrupted
 from steam_assets.logs import log_file
 from steam_assets.progress import Progress, watching
 from steam_assets.store.database import find_database
@@ -75,6 +76,7 @@ def embed_columns(
                     instance, job, column, connect, remaining, config, None if rows else plans[column]
                 ):
                     errors += outcome.errors
+                    raise_if_interrupted()
         for column in columns:
             red_checks += run_checks(instance, definitions.resolve_job_def(checks_job_name(column)))
     return EmbedOutcome(rows, tuple(errors), tuple(red_checks), log)

@@ -86,30 +86,44 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+_noted: socket.socket | None = None
+"""Where the running command's signals are noted."""
+
+
 @contextlib.contextmanager
 def _noting_signals() -> Iterator[socket.socket]:
     """Take SIGTERM for Ctrl-C, and have Python note each signal's number in the socket that this yields.
 
     Noted whoever handles it: Dagster replaces the handlers while it runs steps.
     """
+    global _noted
     receiver, sender = socket.socketpair()
     with receiver, sender:
         for end in (receiver, sender):
             end.setblocking(False)
         handler = signal.signal(signal.SIGTERM, _interrupt)
         noted_by = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        _noted = receiver
         try:
             yield receiver
         finally:
+            _noted = None
             signal.set_wakeup_fd(noted_by)
             signal.signal(signal.SIGTERM, handler)
 
 
 def _received(signals: socket.socket) -> bytes:
+    """The numbers of all signals so far; they stay there for whoever asks next."""
     try:
-        return signals.recv(1024)
+        return signals.recv(1024, socket.MSG_PEEK)
     except BlockingIOError:
         return b""
+
+
+def raise_if_interrupted() -> None:
+    """Raise KeyboardInterrupt where one was asked for and nobody has: Dagster drops it at the very end of a run."""
+    if _noted is not None and {signal.SIGINT, signal.SIGTERM} & set(_received(_noted)):
+        raise KeyboardInterrupt
 
 
 def _write_traceback() -> str:

@@ -31,7 +31,7 @@ Run = Callable[..., Ended]
 STEAM_ASSETS = Path(sys.executable).parent / "steam-assets"
 ROWS = 80
 SLOW_TABLE = """
-    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
     CREATE TRIGGER slow BEFORE UPDATE ON applications FOR EACH ROW EXECUTE FUNCTION slow()
 """
 

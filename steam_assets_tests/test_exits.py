@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
-from steam_assets.exits import run_and_exit
+from steam_assets.exits import raise_if_interrupted, run_and_exit
 
 
 class Incomplete(SteamAssetsError):
@@ -48,6 +48,15 @@ def be_terminated() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def be_terminated_unheard() -> None:
+    """Have it swallowed, as Dagster does at the end of a run, and look whether there was something."""
+    raise_if_interrupted()
+    handler = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, handler)
+    raise_if_interrupted()
+
+
 def be_declined() -> None:
     """Raise what click raises for Ctrl-C at a question."""
     raise click.Abort
@@ -67,6 +76,7 @@ def stumble() -> None:
         (be_interrupted, 130, "Interrupted.\n"),
         (be_declined, 130, "Interrupted.\n"),
         (be_terminated, 143, "Terminated.\n"),
+        (be_terminated_unheard, 143, "Terminated.\n"),
     ],
 )
 def test_a_command_ends_with_its_documented_code_and_one_message(
