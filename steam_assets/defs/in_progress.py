@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -16,6 +17,7 @@ from dagster._core.storage.tags import (
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import vector_key
 from steam_assets.defs.jobs import column_job_name
+from steam_assets.defs.rules import RULES
 from steam_assets.id_range import IdRange
 
 CAUSE_TAG = "steam_assets/cause"
@@ -48,6 +50,25 @@ def in_progress(instance: dg.DagsterInstance, column: TextColumn, id_ranges: Seq
     for backfill in instance.get_backfills(BulkActionsFilter(statuses=UNFINISHED_BACKFILLS)):
         waiting.update(by_key[key] for key in keys_to_do(instance, backfill, column) if key in by_key)
     return InProgress(frozenset(taken), frozenset(waiting - taken))
+
+
+def unanswered(instance: dg.DagsterInstance, column: TextColumn, id_ranges: Sequence[IdRange]) -> set[IdRange]:
+    """Those of ``id_ranges`` whose last run has ended without telling what is true of them, whatever it wrote before.
+
+    Its process died between the last commit and its events, or it was cancelled after another run was asked for.
+    """
+    by_key = {id_range.key: id_range for id_range in id_ranges}
+    check = dg.AssetCheckKey(vector_key(column), RULES[-1].name)  # which is told last
+    planned = {
+        info.partition_key: info.latest_planned_run_id
+        for info in instance.event_log_storage.get_asset_check_partition_info([check])
+        if info.latest_execution_status is AssetCheckExecutionRecordStatus.PLANNED
+    }
+    if not planned:
+        return set()
+    runs = dg.RunsFilter(run_ids=list(set(planned.values())), statuses=FINISHED_STATUSES)
+    ended = {run.run_id for run in instance.get_runs(runs)}
+    return {by_key[key] for key, run_id in planned.items() if key in by_key and run_id in ended}
 
 
 def unfinished_runs(instance: dg.DagsterInstance, column: TextColumn) -> list[dg.DagsterRun]:

@@ -17,7 +17,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import ranges_per_run
 from steam_assets.defs.cursors import ChangedTextsCursor, NewRowsCursor, written
-from steam_assets.defs.in_progress import CAUSE_TAG, failures, in_progress, is_of_a_person, unfinished_runs
+from steam_assets.defs.in_progress import CAUSE_TAG, failures, in_progress, is_of_a_person, unanswered, unfinished_runs
 from steam_assets.defs.partitions import register_ranges
 from steam_assets.defs.recipes import backfill_once
 from steam_assets.defs.runs import stretches
@@ -45,7 +45,7 @@ SCANNED_ROWS = 20_000
 SCANNED_S = 2.0
 """A tick reads so many texts, or for so long, whichever is less."""
 
-PRIORITIES = {"new_rows": 5, "changed_texts": 3}
+PRIORITIES = {"new_rows": 5, "changed_texts": 3, "no_answer": 3}
 """A person's runs have 0, and those of a backfill for a new recipe -1."""
 
 
@@ -108,6 +108,8 @@ def changed_texts(
     found = in_progress(instance, column, id_ranges)
     free = set(scan.id_ranges) - found.taken - found.waiting
     requests = _run_requests(instance, column, id_ranges, free, "changed_texts", cursor, now)
+    silent = unanswered(instance, column, id_ranges) - free - found.taken - found.waiting
+    requests += _run_requests(instance, column, id_ranges, silent, "no_answer", cursor, now)
     if not requests:
         place = "to the end" if scan.after is None else f"up to {scan.after!r:.40}"
         return _nothing(f"{scan.rows} texts read in {scan.seconds:.1f} s, {place}: nothing to ask for.", seen)
