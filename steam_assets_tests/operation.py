@@ -171,12 +171,13 @@ class Operation:
         """Nobody does anything any more: automation comes to an end by itself, and nothing is left to do or to mend."""
         for process in list(self.processes):
             self.go_on(process)
-        before = self._done()
+        before, quiet = self._done(), 0
         for _ in range(ROUNDS):
             was_idle = self.daemons.are_idle()
             self.look(LONGER_THAN_ANY_PAUSE_S)
             self.look(6.0)  # new rows are asked for when no more of them are seen
-            if was_idle and self.daemons.are_idle():
+            quiet = quiet + 1 if was_idle and self.daemons.are_idle() else 0
+            if quiet == 2:  # a new recipe is noticed by one tick, and seen to by the next
                 break
             self.begin(self.daemons.queued())
         else:

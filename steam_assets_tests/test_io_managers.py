@@ -68,7 +68,7 @@ def test_one_materialized_range_has_its_vectors_and_what_an_operator_asks(
     assert set(metadata) >= OPERATORS_QUESTIONS
     assert metadata["rows"].value == 3
     assert metadata["model"].value == "sentence-transformers/all-MiniLM-L6-v2"
-    assert metadata["device"].value == minilm_encoder.backend.device_name
+    assert metadata["device"].value == f"{minilm_encoder.backend.device_name} (cpu#0)"
     sample = metadata["sample"]
     assert isinstance(sample, dg.TableMetadataValue)
     assert [record.data["id"] for record in sample.records] == ["10", "20", "30"]

@@ -141,7 +141,7 @@ def _wait_for_one(connect: Connect, names: Sequence[str], tell: Callable[[str], 
                 if not is_connection_lost(error, conn):
                     raise
                 conn.close()
-                time.sleep(RETURNING_S)  # whoever had a name before the server restarted comes first
+                time.sleep(2 * RETURNING_S)  # whoever had a name before the server restarted comes first
                 conn = reopen(lambda: _open(connect))
     except BaseException:
         conn.close()
