@@ -21,7 +21,7 @@ import psycopg2
 from steam_assets.store import leases
 
 url, *names = sys.argv[1:]
-leases.POLL_S, leases.RETURNING_S = 0.02, 0.02
+leases.POLL_S, leases.RETURNING_S = 0.02, 1.0
 lease = leases.take_lease(lambda: psycopg2.connect(url), names, lambda line: print(line, flush=True))
 print("has", lease.name, flush=True)
 sys.stdin.read()
