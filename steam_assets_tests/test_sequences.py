@@ -32,7 +32,7 @@ from steam_assets_tests.run_process import Place, RunProcess
 # Of Dagster's own, when it describes a schedule to its own daemons.
 pytestmark = pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars` is deprecated")
 
-SEQUENCES, FEW_SEQUENCES = 100, 10
+SEQUENCES, FEW_SEQUENCES = 100, 6
 """Half of them with each type of key."""
 PHASES = (Phase.generate, Phase.shrink)
 STEPS = 12
