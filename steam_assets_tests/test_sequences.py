@@ -280,3 +280,25 @@ def test_a_run_that_ends_before_any_of_its_events_leaves_nothing_undone_and_noth
             operation.settle()
         finally:
             operation.end()
+
+
+def test_what_happens_beside_a_run_that_has_written_half_a_range(begin: Callable[[], Operation]) -> None:
+    """Texts that change then get no vector of what they were, and a command leaves the range to the run that has it."""
+    operation = begin()
+    operation.truth.fill_with(MODELS[0])
+    operation.truth.add({2 * n if operation.column.id_type == "bigint" else f"k{n:02}": f"text {n}" for n in range(14)})
+    operation.look(61.0)
+    operation.look(6.0)
+    operation.begin(operation.daemons.queued()[:1], Place("commit", 0))
+    (run,) = operation.processes
+    try:
+        operation.check()
+        for id_ in list(operation.truth.texts):
+            operation.truth.change(id_, "another text")
+        operation.embed(None)
+        operation.check()
+        operation.go_on(run)
+        operation.check()
+        operation.settle()
+    finally:
+        operation.end()
