@@ -13,6 +13,7 @@ class TextColumn:
     """A text column of a table and the three columns that hold its vector, the run that made it, and its digest.
 
     ``id_type`` is how ids compare: "bigint" for smallint, integer and bigint keys, "text" for text and varchar.
+    ``model`` is the one that `init` chooses for this column; None leaves it to the database's.
     """
 
     table: str
@@ -23,6 +24,7 @@ class TextColumn:
     schema: str = "public"
     run: str = "embedding_run_id"
     preparation: str = "plain"
+    model: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("table", "id", "text", "vector", "schema", "run"):

@@ -6,11 +6,12 @@ from psycopg2.extensions import connection
 from steam_assets.errors import SteamAssetsError
 from steam_assets.store.statements import Statement
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """1: runs, columns, ranges, failures. 2: the details of an attempt. 3: released failures, dropped indexes, this record.
+4: indexes, projections, measurements, evaluations, promotions.
 
-Before schema.sql changes and this becomes 4, run `python -m steam_assets_tests.schema_versions.make`: it keeps a
-database of version 3 for the tests of the upgrade."""
+Before schema.sql changes and this becomes 5, run `python -m steam_assets_tests.schema_versions.make`: it keeps a
+database of version 4 for the tests of the upgrade."""
 
 # Versions 1 and 2 kept no record; they are known by what they lack.
 FIND_PARTS = """

@@ -1,0 +1,1 @@
+"""How good a search is: query sets, metrics with intervals, comparisons. Searching itself is search/; no Dagster."""

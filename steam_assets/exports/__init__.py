@@ -1,0 +1,1 @@
+"""Vectors as files, and files as vectors: parquet and npy, resumable. The SQL is in store/; no Dagster."""

@@ -1,0 +1,44 @@
+"""How our pictures look: figures of one style, as PNG. What they show is drawn where it was measured."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 110
+COLORS = ("#2458a6", "#d1601f", "#2d8659", "#8b3f97", "#a08415", "#5b6770")
+STYLE = {
+    "axes.edgecolor": "#5b6770",
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "figure.constrained_layout.use": True,
+    "font.size": 10.0,
+    "grid.alpha": 0.35,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def figure(width_inches: float = 7.0, height_inches: float = 4.0) -> Iterator["Figure"]:
+    """An empty figure of our style, to be drawn on and turned into a PNG inside the block.
+
+    It belongs to no window and to no pyplot, so nothing is left of it afterwards, and any thread may draw.
+    """
+    from cycler import cycler
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({**STYLE, "axes.prop_cycle": cycler(color=COLORS)}):
+        yield Figure(figsize=(width_inches, height_inches))
+
+
+def png(drawn: "Figure") -> bytes:
+    """A figure as a PNG file."""
+    file = BytesIO()
+    drawn.savefig(file, format="png", dpi=DOTS_PER_INCH)
+    return file.getvalue()
