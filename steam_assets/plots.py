@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 DOTS_PER_INCH = 110
 COLORS = ("#2458a6", "#d1601f", "#2d8659", "#8b3f97", "#a08415", "#5b6770")
-STYLE = {
+STYLE: "dict[RcKeyType, Any]" = {
     "axes.edgecolor": "#5b6770",
     "axes.grid": True,
     "axes.spines.right": False,
