@@ -271,6 +271,30 @@ def test_when_memory_runs_out_packs_shrink_and_vectors_stay_right(tmp_path: Path
     assert float(lowest) >= 0.99999
 
 
+INTERRUPTED = """
+import gc, os, signal, time
+from steam_assets.encoder.loading import EncoderSettings, build_encoder
+from steam_assets.encoder.models import find_model
+from steam_assets.encoder.openvino_backend import find_precision
+
+for _ in range(2):
+    find_precision("cpu", "fp32")
+    encoder = build_encoder(find_model("all-MiniLM-L6-v2"), EncoderSettings(backend="openvino"))
+encoder = None
+gc.collect()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_reaches_a_process_that_has_let_go_of_its_encoders(tmp_path: Path) -> None:
+    """OpenVINO unmaps a stack that signal handlers run on when a second one of its cores goes."""
+    assert child(INTERRUPTED, tmp_path) == "interrupted\n"
+
+
 TELEMETRY = """
 import sys
 events = []

@@ -16,7 +16,7 @@ from steam_assets.encoder.batching import PADDED
 from steam_assets.encoder.device import DeviceUnavailable, device_name, find_dtype
 from steam_assets.encoder.memory import is_out_of_memory, peak_memory_bytes, release_memory
 from steam_assets.encoder.models import Model, UnknownModel
-from steam_assets.encoder.openvino_graph import PRECISIONS, CompiledGraph, convert, import_openvino, last_line
+from steam_assets.encoder.openvino_graph import PRECISIONS, CompiledGraph, convert, core, last_line
 from steam_assets.encoder.padded_inputs import PROBE_TEXTS, padded_inputs, probe
 from steam_assets.encoder.tokens import TextTokenizer
 from steam_assets.encoder.torch_backend import SAME_COSINE, load_modules
@@ -123,7 +123,7 @@ def find_precision(device: str, dtype: str) -> str:
             f"{device} was asked for, and the OpenVINO backend runs on the CPU. Use --device cpu, or --backend torch."
         )
     wanted = find_dtype(dtype, "cpu")
-    found = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    found = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if wanted.upper() not in found:
         had = " and ".join(name for name in PRECISIONS if name.upper() in found)
         raise DeviceUnavailable(

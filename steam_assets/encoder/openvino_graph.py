@@ -1,6 +1,7 @@
 """OpenVINO itself: imported without its telemetry, a model converted to a graph, the graph compiled and run."""
 
 import contextlib
+import functools
 import logging
 import sys
 import threading
@@ -46,6 +47,22 @@ def import_openvino() -> Any:
             "`pip install 'steam-assets[openvino]'`, or use --backend torch."
         ) from error
     return openvino
+
+
+def core() -> "openvino.Core":
+    """OpenVINO's door to the devices; raises SteamAssetsError when it is not installed."""
+    return _core_of(import_openvino())
+
+
+@functools.cache
+def _core_of(openvino: ModuleType) -> "openvino.Core":
+    """One for the life of the process.
+
+    Its CPU plugin gives the thread a stack for signal handlers and takes it back when it goes. Of two that go in the
+    order in which they came, the second puts the first one's stack back, which is unmapped by then: Python's handlers
+    run on it, and the next Ctrl-C was a segmentation fault (2026.4).
+    """
+    return openvino.Core()
 
 
 def convert(modules: "SentenceTransformer", inputs: PaddedInputs, example: Pack) -> "openvino.Model":
@@ -95,7 +112,7 @@ class CompiledGraph:
             "PERFORMANCE_HINT": "LATENCY",
             "CPU_RUNTIME_CACHE_CAPACITY": CACHED_KERNELS,
         }
-        self._model = import_openvino().Core().compile_model(graph, "CPU", settings)
+        self._model = core().compile_model(graph, "CPU", settings)
         self.streams = int(self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.failure: RuntimeError | MemoryError | None = None
         self._running: list[openvino.InferRequest] = []
