@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from steam_assets import __version__
+from steam_assets.cli_compare import compare
 from steam_assets.cli_db import db
+from steam_assets.cli_evaluate import evaluate
+from steam_assets.cli_export import export, load_vectors, vectors_options
+from steam_assets.cli_index import index
+from steam_assets.cli_map import map_
 from steam_assets.cli_metrics import metrics, metrics_beside
+from steam_assets.cli_promote import drop_column, promote
 from steam_assets.cli_purge import purge
+from steam_assets.cli_search import search
+from steam_assets.cli_serve import serve
 from steam_assets.columns import COLUMNS, TextColumn, find_column
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
 from steam_assets.exits import run_and_exit
@@ -48,8 +56,17 @@ def cli() -> None:
 
 
 cli.add_command(db)
+cli.add_command(index)
+cli.add_command(export)
+cli.add_command(map_)
 cli.add_command(metrics)
 cli.add_command(purge)
+cli.add_command(evaluate)
+cli.add_command(search)
+cli.add_command(serve)
+cli.add_command(compare)
+cli.add_command(promote)
+cli.add_command(drop_column)
 
 
 def main() -> None:
@@ -90,11 +107,28 @@ def init(model: str | None, adopt: bool, no_index: bool, dry_run: bool, **device
 
 @cli.command()
 @database_option
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--as", "table", metavar="TABLE", help="The table, where the header does not tell.")
+@vectors_options
 @json_option
-def load(paths: Sequence[Path], table: str | None, as_json: bool) -> None:
-    """Load CSV or JSONL files (also .gz, folders and zips of the published package) into their tables."""
+def load(
+    paths: Sequence[Path],
+    table: str | None,
+    vectors: Path | None,
+    ids: Path | None,
+    column: str | None,
+    as_json: bool,
+) -> None:
+    """Load CSV or JSONL files (also .gz, folders and zips of the published package) into their tables.
+
+    With --vectors: the vectors of an export, or of a .npy file with a CSV of ids, to the rows whose text they were made
+    of.
+    """
+    if vectors is not None and not paths and table is None:
+        load_vectors(vectors, ids, column, as_json)
+        return
+    if vectors is not None or not paths:
+        raise click.UsageError("Name files of rows, or one of vectors with --vectors: rows first.")
     from steam_assets.defs.instance import open_instance
     from steam_assets.defs.loads import load_and_report
     from steam_assets.store.files import find_files
@@ -221,29 +255,6 @@ def retry(columns: Sequence[str], ids: Sequence[str], as_json: bool) -> None:
         released = release(conn, targets, ids or None)
     found = [{"column": str(column), "released": rows} for column, rows in released.items()]
     click.echo(json.dumps(found) if as_json else retry_lines(released))
-
-
-@cli.command()
-@database_option
-@click.argument("text")
-@click.option("--in", "column", metavar="COLUMN", help="Where to search; every column by default.")
-@click.option("--k", type=click.IntRange(1, 1000), default=5, show_default=True, help="Hits per column.")
-@device_options
-@json_option
-def search(text: str, column: str | None, k: int, as_json: bool, **device: Unpack[DeviceOptions]) -> None:
-    """Rows nearest in meaning to TEXT: exact cosine search with the model of the run being served."""
-    from steam_assets.search import search as search_column
-    from steam_assets.terminal import search_lines
-
-    with closing(connect()) as conn:
-        results = [
-            search_column(conn, chosen, text, k, gpu(device).encoder)
-            for chosen in ([find_column(column)] if column else COLUMNS)
-        ]
-    if as_json:
-        click.echo(json.dumps([asdict(result) for result in results]))
-    else:
-        click.echo("\n".join(f"{result.column}\n{search_lines(result)}" for result in results))
 
 
 @cli.command()

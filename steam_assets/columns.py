@@ -1,5 +1,6 @@
 """The text columns this platform embeds. Adding one is one entry in COLUMNS; everything else follows from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +52,10 @@ class TextColumn:
         """The table as people write it: the schema is named only when it is not public."""
         return self.table if self.schema == "public" else f"{self.schema}.{self.table}"
 
+    def is_of_table(self, other: "TextColumn") -> bool:
+        """Whether both are columns of one table."""
+        return (self.schema, self.table) == (other.schema, other.table)
+
     def __str__(self) -> str:
         return f"{self.qualified_table}.{self.vector}"
 
@@ -70,8 +75,17 @@ REVIEWS = TextColumn(
 COLUMNS: tuple[TextColumn, ...] = (APPLICATIONS, REVIEWS)
 
 
+def rivals(column: TextColumn, columns: Sequence[TextColumn] = COLUMNS) -> list[TextColumn]:
+    """The other vector columns of the same text: searches read one of them, and `steam-assets promote` says which."""
+    return [
+        other
+        for other in columns
+        if other.is_of_table(column) and other.text == column.text and other.vector != column.vector
+    ]
+
+
 def check_registry(columns: tuple[TextColumn, ...]) -> None:
-    """Raise when two entries would write the same vector, run or digest column of one table."""
+    """Raise when two entries would write the same vector, run or digest column of one table, or disagree on its id."""
     owners: dict[tuple[str, str, str], TextColumn] = {}
     for column in columns:
         for written in (column.vector, column.run, column.digest):
@@ -81,6 +95,14 @@ def check_registry(columns: tuple[TextColumn, ...]) -> None:
                     f"{owner} and {column} both write {column.qualified_table}.{written}. Give the second vector "
                     f'column a run column of its own: TextColumn(..., run="{column.vector}_run_id").'
                 )
+    ids: dict[tuple[str, str], TextColumn] = {}
+    for column in columns:
+        first = ids.setdefault((column.schema, column.table), column)
+        if (first.id, first.id_type) != (column.id, column.id_type):
+            raise SteamAssetsError(
+                f"{first} has the id {first.id} ({first.id_type}), and {column} {column.id} ({column.id_type}). A "
+                "table is cut into ranges of one id: give both entries the same."
+            )
 
 
 def find_column(name: str, columns: tuple[TextColumn, ...] = COLUMNS) -> TextColumn:

@@ -15,12 +15,13 @@ from steam_assets.encoder.models import DEMO_MODEL
 from steam_assets.errors import SteamAssetsError
 from steam_assets.initialise import initialise
 from steam_assets.sample import write_sample
-from steam_assets.search import search
+from steam_assets.search import Searcher
+from steam_assets.search.lines import search_lines
 from steam_assets.settings import make_home, setting
 from steam_assets.store.demo_mark import foreign_tables, mark_tables
 from steam_assets.store.files import find_files
 from steam_assets.store.status import column_status
-from steam_assets.terminal import load_bar, load_lines, search_lines, status_table
+from steam_assets.terminal import load_bar, load_lines, status_table
 
 SEARCHES = (
     "cozy farming game with friends",
@@ -56,10 +57,10 @@ def run_demo(
     with closing(connect()) as conn:
         statuses = [status for column in COLUMNS if (status := column_status(conn, column))]
         say(f"3. Vectors: {outcome.rows:,} rows encoded.\n{status_table(statuses)}")
-        for text in SEARCHES:
-            for column in COLUMNS:
-                found = search(conn, column, text, HITS, gpu.encoder)
-                say(f'4. "{text}" in {column}\n{search_lines(found)}')
+    searcher = Searcher(connect, gpu.encoder)
+    for text in SEARCHES:
+        for found in searcher.search(text, k=HITS):
+            say(f'4. "{text}" in {found.column}\n{search_lines(found)}')
     problems = [
         *outcome.errors,
         *(f"red check: {name}" for name in outcome.red_checks),

@@ -10,6 +10,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.definitions import build_definitions
+from steam_assets.defs.indexes import index_job_name, rebuild_lost
 from steam_assets.defs.instance import open_instance
 from steam_assets.defs.jobs import checks_job_name, column_job_name
 from steam_assets.defs.lost_runs import fail_lost_runs
@@ -47,6 +48,7 @@ def embed_columns(
 ) -> EmbedOutcome:
     """Materialize every pending range of ``columns``, then check each whole column; stop after ``limit`` rows.
 
+    An index that a column had and that bulk work dropped is built again where the column is complete.
     ``config`` are other fields of EmbeddingConfig, for each run.
     """
     rows = 0
@@ -79,6 +81,10 @@ def embed_columns(
                     raise_if_interrupted()
         for column in columns:
             red_checks += run_checks(instance, definitions.resolve_job_def(checks_job_name(column)))
+        for column in columns:
+            job = definitions.resolve_job_def(index_job_name(column))
+            errors += rebuild_lost(instance, job, column, connect, say)
+            raise_if_interrupted()
     return EmbedOutcome(rows, tuple(errors), tuple(red_checks), log)
 
 

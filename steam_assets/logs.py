@@ -25,7 +25,7 @@ LINE_EVERY_S = 10.0
 """Dagster keeps every line in its database, at 0.3 kB and 10 to 20 ms each (research/dagster.md 3)."""
 LARGEST_BYTES = 10_000_000
 ROTATED_KEPT = 3
-OLD_LOGS = ("embed-*.log", "error-*.log", "up.log.*")
+OLD_LOGS = ("embed-*.log", "error-*.log", "serve-*.log*", "up.log.*")
 
 logger = logging.getLogger("steam_assets")
 

@@ -7,16 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg2.extensions import connection
 
-from steam_assets.columns import TextColumn
+from steam_assets.columns import TextColumn, rivals
 from steam_assets.encoder.encoder import Encoder
-from steam_assets.encoder.models import DEFAULT_MODEL, Model, find_model
+from steam_assets.encoder.models import Model, find_model
 from steam_assets.encoder.preparation import find_preparation
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import setting
 from steam_assets.store.adopt import ADOPTION_SAMPLE, adopt_vectors, count_adoptable, sample_vectors
 from steam_assets.store.database import DatabaseUnavailable
+from steam_assets.store.promotions import follow, serving_columns
 from steam_assets.store.read import has_pending
-from steam_assets.store.runs import EmbeddingRun, column_runs, find_or_create_run, get_run, set_serving, set_target
+from steam_assets.store.runs import (
+    ColumnRuns,
+    EmbeddingRun,
+    column_runs,
+    find_or_create_run,
+    get_run,
+    set_serving,
+    set_target,
+)
 from steam_assets.store.status import is_initialised
 
 ADOPTION_COSINE = 0.999
@@ -42,20 +51,30 @@ def target_run(conn: connection, column: TextColumn) -> EmbeddingRun:
     return target
 
 
-def model_for_init(conn: connection, columns: Sequence[TextColumn], asked: str | None) -> Model:
-    """The model of new columns: ``asked``, else ``STEAM_ASSETS_MODEL``, else what other columns have, else bge-m3."""
-    present = {column: column_runs(conn, column).target for column in columns}
-    named = {column: run for column, run in present.items() if run is not None}
-    wanted = asked or setting("STEAM_ASSETS_MODEL")
-    for column, run in named.items():
-        model = model_of(run, column) if wanted is None else find_model(wanted, setting("STEAM_ASSETS_MODEL_REVISION"))
-        if model.name != run.model_name:
-            raise ModelMismatch(
-                f"{column} is filled with {run.model_name}, and {model.name} was asked for. Keep the first by "
-                f"unsetting STEAM_ASSETS_MODEL, or change it with `steam-assets embed {column} --model {model.name}`."
-            )
-        return model
-    return find_model(wanted or DEFAULT_MODEL, setting("STEAM_ASSETS_MODEL_REVISION"))
+@dataclass(frozen=True)
+class RunToSearch:
+    """The run whose vectors a search of a column reads; ``notice`` says why it is not one that the column serves."""
+
+    run: EmbeddingRun
+    notice: str | None = None
+
+
+def run_to_search(conn: connection, column: TextColumn) -> RunToSearch:
+    """The column's serving run; of a column that serves nothing, such as a challenger, the run it is being filled with.
+
+    Raises SteamAssetsError when there is neither. How many rows have no vector of that run yet is the search's to say.
+    """
+    runs = column_runs(conn, column) if is_initialised(conn) else ColumnRuns(None, None)
+    if runs.serving is not None:
+        return RunToSearch(runs.serving)
+    if runs.target is None:
+        raise SteamAssetsError(
+            f"{column} serves no run yet. Run `steam-assets init`, then `steam-assets embed {column}`."
+        )
+    return RunToSearch(
+        runs.target,
+        f"{column} is searched because it was named: it serves no searches until `steam-assets promote {column}`",
+    )
 
 
 def run_of_model(conn: connection, column: TextColumn, model: Model) -> int:
@@ -64,23 +83,35 @@ def run_of_model(conn: connection, column: TextColumn, model: Model) -> int:
     return find_or_create_run(conn, model.name, model.dimension, model.normalized, recipe)
 
 
-def choose_first_model(conn: connection, column: TextColumn, model: Model) -> EmbeddingRun:
-    """Give a column without a target this model's run, to fill and to serve; one that has a target keeps it."""
+def choose_first_model(
+    conn: connection, column: TextColumn, model: Model, columns: Sequence[TextColumn] = ()
+) -> EmbeddingRun:
+    """Give a column without a target this model's run, to fill and to serve; one that has a target keeps it.
+
+    It serves nothing while a rival of it among ``columns`` does: `steam-assets promote` moves searches to it.
+    """
     runs = column_runs(conn, column)
     if runs.target is not None:
         return runs.target
     run_id = run_of_model(conn, column, model)
     set_target(conn, column, run_id)
-    set_serving(conn, column, run_id)
+    if not serving_columns(conn, rivals(column, columns)):
+        set_serving(conn, column, run_id)
     return get_run(conn, run_id)
 
 
 def change_model(conn: connection, column: TextColumn, model: Model) -> EmbeddingRun:
     """Fill the column with another model from now on; searches go on reading the old run until the column is complete.
 
-    Raises SteamAssetsError when the dimension differs: such a model needs a column of its own.
+    Raises SteamAssetsError when the dimension differs, such a model needs a column of its own; and ModelMismatch when
+    the column's entry names a model and this is not it.
     """
     run = target_run(conn, column)
+    if column.model not in (None, model.name) and find_model(str(column.model)).name != model.name:
+        raise ModelMismatch(
+            f"columns.py says model={column.model!r} for {column}, and {model.name} was asked for. Write it there, and "
+            f"repeat `steam-assets embed {column} --model {model.name}`."
+        )
     if model.dimension != run.dimension:
         raise SteamAssetsError(
             f"{column} holds vectors of {run.dimension} numbers and {model.name} gives {model.dimension}. "
@@ -92,14 +123,16 @@ def change_model(conn: connection, column: TextColumn, model: Model) -> Embeddin
 
 
 def follow_target(conn: connection, column: TextColumn) -> bool:
-    """Let searches read the target run once nothing is pending; say whether that changed anything."""
+    """Let searches of a column that serves read its target run once nothing is pending; say whether anything changed.
+
+    A column that serves nothing goes on serving nothing until it is promoted.
+    """
     runs = column_runs(conn, column)
-    if runs.target is None or (runs.serving is not None and runs.serving.run_id == runs.target.run_id):
+    if runs.target is None or runs.serving is None or runs.serving.run_id == runs.target.run_id:
         return False
     if has_pending(conn, column, runs.target.run_id):
         return False
-    set_serving(conn, column, runs.target.run_id)
-    return True
+    return follow(conn, column, runs.serving.run_id, runs.target.run_id)
 
 
 def configured_model(connect: Callable[[], connection], columns: Sequence[TextColumn]) -> Model | None:
@@ -113,7 +146,10 @@ def configured_model(connect: Callable[[], connection], columns: Sequence[TextCo
 
 
 def check_environment_agrees(run: EmbeddingRun, column: TextColumn) -> None:
-    """Raise when ``STEAM_ASSETS_MODEL`` names another model than the column's target."""
+    """Raise when the column's entry, or for one that names no model ``STEAM_ASSETS_MODEL``, names another one."""
+    if column.model is not None:
+        check_entry_agrees(run, column)
+        return
     wanted = setting("STEAM_ASSETS_MODEL")
     if wanted is not None and find_model(wanted, setting("STEAM_ASSETS_MODEL_REVISION")).name != run.model_name:
         raise ModelMismatch(
@@ -122,8 +158,22 @@ def check_environment_agrees(run: EmbeddingRun, column: TextColumn) -> None:
         )
 
 
+def check_entry_agrees(run: EmbeddingRun, column: TextColumn) -> None:
+    """Raise ModelMismatch when the column's entry in columns.py names another model than its target."""
+    if column.model in (None, run.model_name) or find_model(str(column.model)).name == run.model_name:
+        return
+    raise ModelMismatch(
+        f"columns.py says model={column.model!r} for {column}, which is filled with {run.model_name}. Keep that by "
+        f'writing model="{run.model_name}", or change it with `steam-assets embed {column} --model {column.model}`.'
+    )
+
+
 def model_to_fill(run: EmbeddingRun, column: TextColumn) -> Model:
-    """The model of a column's target run, for vectors of the column's own preparation; raises PreparationChanged."""
+    """The model of a column's target run, for vectors of the column's own preparation.
+
+    Raises PreparationChanged and ModelMismatch when columns.py says something else by now.
+    """
+    check_entry_agrees(run, column)
     recorded, present = (run.recipe or {}).get("preparation"), str(find_preparation(column.preparation))
     if recorded != present:
         name = str(recorded).partition("@")[0]
@@ -136,15 +186,15 @@ def model_to_fill(run: EmbeddingRun, column: TextColumn) -> Model:
 
 
 def model_of(run: EmbeddingRun, column: TextColumn) -> Model:
-    """The model a run's vectors were made with, found by its name, or where ``STEAM_ASSETS_MODEL`` points.
+    """The model a run's vectors were made with, found by its name, or where columns.py or ``STEAM_ASSETS_MODEL`` point.
 
-    A directory of weights has no address in the database, only its name and sha256, so the setting says where it is.
+    A directory of weights has no address in the database, only its name and sha256, so those two say where it is.
     """
     recipe = run.recipe or {}
     revision = recipe.get("revision")
     preparation = find_preparation(column.preparation)
     refusals: list[str] = []
-    for name in dict.fromkeys(filter(None, (setting("STEAM_ASSETS_MODEL"), run.model_name))):
+    for name in dict.fromkeys(filter(None, (column.model, setting("STEAM_ASSETS_MODEL"), run.model_name))):
         try:
             hub_revision = revision if isinstance(revision, str) and not revision.startswith("sha256:") else None
             model = find_model(name, hub_revision)

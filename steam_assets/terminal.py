@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from steam_assets.columns import TextColumn
 from steam_assets.estimate import Estimate
 from steam_assets.progress import Progress, watching
-from steam_assets.search import SearchResult
 from steam_assets.store.failures import FailedRow
 from steam_assets.store.load import LoadProgress, LoadReport
 from steam_assets.store.status import ColumnStatus
@@ -56,7 +55,9 @@ def status_table(statuses: Sequence[ColumnStatus]) -> str:
 def run_line(status: ColumnStatus) -> str:
     """The model that fills a column, and the run that searches read while it is another one."""
     line = f"{status.column}: {status.model_name}, {status.dimension} numbers, run {status.target_run_id}"
-    if status.serving_run_id in (None, status.target_run_id):
+    if status.serving_run_id is None:
+        return f"{line}; serves no searches until `steam-assets promote {status.column}`"
+    if status.serving_run_id == status.target_run_id:
         return line
     return f"{line}; searches read run {status.serving_run_id} until it is complete"
 
@@ -120,6 +121,7 @@ def load_lines(reports: Sequence[LoadReport]) -> str:
         for report in reports
         for note in (
             *report.warnings,
+            *([f"{report.genres:,} genres added to application_genres"] if report.genres else []),
             *([f"columns ignored: {', '.join(report.ignored_columns)}"] if report.ignored_columns else []),
             *([f"rejected rows are in {report.rejects_file}"] if report.rejects_file else []),
         )
@@ -138,16 +140,6 @@ def adoption_line(column: TextColumn, adoption: Adoption) -> str:
         f"{column}: {adoption.rows:,} vectors stay stale: {agreement}, expected at least {ADOPTION_COSINE}. "
         "They were made by another model or from other text; `steam-assets embed` makes them anew."
     )
-
-
-def search_lines(result: SearchResult) -> str:
-    """Hits with their similarity, nearest first, and what the search did not see."""
-    lines = [f"  {hit.cosine:.3f}  {hit.id:>12}  {hit.text}" for hit in result.hits] or ["  nothing is embedded yet"]
-    if result.left_out:
-        lines.append(f"  ({result.left_out:,} rows have vectors of another run and were left out)")
-    if result.notice:
-        lines.append(f"  ({result.notice})")
-    return "\n".join(lines)
 
 
 def failure_lines(rows: Iterable[FailedRow]) -> list[str]:

@@ -15,9 +15,9 @@ from steam_assets.defs.assets import vector_key
 from steam_assets.defs.in_progress import CAUSE_TAG
 from steam_assets.defs.partitions import loaded_cuts
 from steam_assets.defs.recut import recut
-from steam_assets.defs.rules import RULES
 from steam_assets.embed import embed_columns
 from steam_assets.id_range import IdRange
+from steam_assets.rules import RULES
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.locks import is_run_alive
 from steam_assets_tests.daemons import BEGUN, Daemons

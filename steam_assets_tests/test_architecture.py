@@ -11,7 +11,7 @@ import pytest
 import steam_assets
 
 PACKAGE = Path(steam_assets.__file__).parent
-HEAVY = {"torch", "sentence_transformers", "transformers", "pynvml"}
+HEAVY = {"torch", "sentence_transformers", "transformers", "pynvml", "matplotlib", "sklearn", "umap"}
 SHARED = ("columns.py", "id_range.py", "embeddings.py", "errors.py", "prefetch.py", "progress.py")
 """Values that every room may import: the standard library, numpy, and each other."""
 DAGSTER_FREE = (

@@ -30,6 +30,9 @@ def test_vector_columns_depend_on_their_tables() -> None:
         dg.AssetKey("reviews"),
         dg.AssetKey(["applications", "description_embedding"]),
         dg.AssetKey(["reviews", "review_embedding"]),
+        *(dg.AssetKey(["applications", f"description_{name}"]) for name in ("hnsw", "variants", "evaluation")),
+        *(dg.AssetKey(["reviews", f"review_{name}"]) for name in ("hnsw", "variants")),
+        dg.AssetKey(["applications", "embedding_map"]),
     }
     for column in COLUMNS:
         assert graph.get(vector_key(column)).parent_keys == {table_key(column)}

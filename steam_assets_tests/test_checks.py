@@ -16,9 +16,9 @@ from steam_assets.defs.checks import column_check_name, result, scan
 from steam_assets.defs.jobs import checks_job_name
 from steam_assets.defs.partitions import partitions_of, registered_ranges
 from steam_assets.defs.resources import DatabaseResource
-from steam_assets.defs.rules import RULES
 from steam_assets.defs.runs import QUIET, run_checks
 from steam_assets.defs.runs import execute as run_job
+from steam_assets.rules import RULES
 from steam_assets_tests.dagster_home import materialize
 from steam_assets_tests.rows import execute
 

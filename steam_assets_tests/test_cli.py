@@ -18,7 +18,7 @@ Run = Callable[..., Ended]
 
 VERBS = (
     *("init", "load", "up", "demo", "embed", "status", "ranges", "failures", "retry", "search", "doctor", "db"),
-    *("metrics", "purge"),
+    *("index", "evaluate", "compare", "promote", "drop-column", "map", "export", "serve", "metrics", "purge"),
 )
 MINILM = "all-MiniLM-L6-v2"
 

@@ -1,8 +1,10 @@
 """What may be registered as a text column, and how people name one."""
 
+from dataclasses import replace
+
 import pytest
 
-from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS, TextColumn, check_registry, find_column
+from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS, TextColumn, check_registry, find_column, rivals
 from steam_assets.errors import SteamAssetsError
 
 
@@ -39,6 +41,24 @@ def test_two_vectors_of_one_table_cannot_share_a_run_column() -> None:
     second = TextColumn(table="reviews", id="recommendationid", text="language", vector="language_vector")
     with pytest.raises(SteamAssetsError, match='run="language_vector_run_id"'):
         check_registry((REVIEWS, second))
+
+
+def test_columns_of_one_table_agree_on_its_id() -> None:
+    """Its ranges are cut by one."""
+    second = replace(REVIEWS, vector="b_embedding", run="b_run", id="appid", id_type="bigint")
+    with pytest.raises(SteamAssetsError, match=r"has the id recommendationid \(text\), and reviews\.b_embedding appid"):
+        check_registry((REVIEWS, second))
+    check_registry((REVIEWS, replace(second, id="recommendationid", id_type="text")))
+
+
+def test_rivals_are_the_other_vectors_of_the_same_text() -> None:
+    """Not those of another text of the table, nor those of another table."""
+    second = replace(REVIEWS, vector="b_embedding", run="b_run", model="all-MiniLM-L6-v2", preparation="steam_html")
+    others = (replace(REVIEWS, vector="l", text="language"), replace(REVIEWS, vector="o", schema="old"), APPLICATIONS)
+    columns = (REVIEWS, second, *others)
+    assert rivals(REVIEWS, columns) == [second]
+    assert rivals(second, columns) == [REVIEWS]
+    assert [rivals(other, columns) for other in others] == [[], [], []]
 
 
 def test_tables_of_the_same_name_in_two_schemas_are_two_tables() -> None:

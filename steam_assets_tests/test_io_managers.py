@@ -16,10 +16,10 @@ from steam_assets.defs.io_managers import VectorColumnIOManager
 from steam_assets.defs.jobs import column_job_name
 from steam_assets.defs.partitions import registered_ranges
 from steam_assets.defs.resources import DatabaseResource, GpuResource
-from steam_assets.defs.rules import RULES
 from steam_assets.defs.runs import run_ranges
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.progress import Progress, watching
+from steam_assets.rules import RULES
 from steam_assets.store.locks import release_range_lock, try_range_lock
 from steam_assets_tests.dagster_home import contents, embedded_rows, materialize
 from steam_assets_tests.rows import execute, fetch

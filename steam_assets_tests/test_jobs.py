@@ -24,6 +24,10 @@ def test_the_jobs_are_one_per_column_one_of_checks_each_one_for_all_and_one_that
         "embed_reviews_review_embedding",
         "check_applications_description_embedding",
         "check_reviews_review_embedding",
+        "index_applications_description_hnsw",
+        "index_reviews_review_hnsw",
+        "measure_applications_description_variants",
+        "measure_reviews_review_variants",
         "embed_everything",
         "purge_history",
     }

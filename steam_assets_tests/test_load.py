@@ -184,14 +184,14 @@ def test_generated_columns_vectors_and_unknown_columns_are_ignored_and_reported(
     """A vector comes from embedding alone, together with its run and digest."""
     row = {"appid": 10, "name": "Ten", "combined_text": "x", "description_embedding": [0.5], "embedding_run_id": 7}
     report = _load(
-        conn, tmp_path / "a.jsonl", [{**row, "description_embedding_source_md5": "0" * 32, "genres": ["Action"]}]
+        conn, tmp_path / "a.jsonl", [{**row, "description_embedding_source_md5": "0" * 32, "tags": ["Action"]}]
     )
     assert report.ignored_columns == (
         "combined_text",
         "description_embedding",
         "description_embedding_source_md5",
         "embedding_run_id",
-        "genres",
+        "tags",
     )
     assert _rows(conn, "SELECT combined_text, description_embedding, embedding_run_id FROM applications") == [
         ("Ten  ", None, None)
@@ -356,8 +356,10 @@ def test_real_rows_load_whole_and_twice_the_same(conn: connection, real_rows: li
         ("applications", 5_858, 0),
         ("reviews", 12_485, 0),
     ]
+    assert first[0].genres > 5_858
+    assert first[0].ignored_columns == ()
     second = list(load_files(conn, find_files(real_rows)))
-    assert [(report.unchanged, report.updated) for report in second] == [(5_858, 0), (12_485, 0)]
+    assert [(report.unchanged, report.updated, report.genres) for report in second] == [(5_858, 0, 0), (12_485, 0, 0)]
 
 
 def test_a_file_of_a_header_alone_loads_no_rows(conn: connection, tmp_path: Path) -> None:

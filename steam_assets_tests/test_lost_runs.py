@@ -18,7 +18,7 @@ from steam_assets.defs.jobs import EVERYTHING_STEP, column_job_name
 from steam_assets.defs.lost_runs import build_lost_runs_sensor, fail_lost_runs, steps
 from steam_assets.defs.partitions import partitions_of, registered_ranges
 from steam_assets.defs.resources import DatabaseResource
-from steam_assets.defs.rules import RULES
+from steam_assets.rules import RULES
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.locks import living_run, run_lock
 from steam_assets.store.runs import start_range

@@ -26,9 +26,9 @@ from steam_assets.store.runs import start_range
 from steam_assets_tests.dagster_home import Ended
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.rows import Connect, add_rows, embed, fetch, target_of
+from steam_assets_tests.servers import free_port
 from steam_assets_tests.test_monitor import Nvml
 from steam_assets_tests.test_telemetry import attempt
-from steam_assets_tests.test_up import free_port
 
 DASHBOARD = Path(__file__).parent.parent / "infra" / "grafana" / "steam_assets.json"
 STEAM_ASSETS = Path(sys.executable).parent / "steam-assets"

@@ -33,6 +33,7 @@ def test_every_command_of_the_readme_is_understood(
     monkeypatch.chdir(tmp_path)
     for name in ("applications.csv", "reviews.csv", "steam.dump"):
         (tmp_path / name).touch()
+    (tmp_path / "vectors").mkdir()
     verb, *arguments = shlex.split(command.removeprefix("steam-assets "))
 
     with click.Context(cli) as context:

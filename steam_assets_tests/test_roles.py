@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psycopg2
@@ -13,12 +14,16 @@ from psycopg2.extensions import connection
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS, TextColumn
 from steam_assets.errors import SteamAssetsError
 from steam_assets.id_range import EVERYTHING
+from steam_assets.indexes.build import Wanted, build_measured_index
 from steam_assets.initialise import initialise
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.failures import forget_embedded, list_failures, release
 from steam_assets.store.files import find_files
+from steam_assets.store.hnsw import serving_index
+from steam_assets.store.hnsw_checks import IndexImpossible, check_owner
 from steam_assets.store.load import load_files
 from steam_assets.store.missing_index import build_after_commit, has_missing_index
+from steam_assets.store.projections import current_projection
 from steam_assets.store.runs import column_runs, find_or_create_run, set_serving, set_target
 from steam_assets.store.status import is_initialised
 from steam_assets.store.write import write_batches
@@ -122,6 +127,23 @@ def test_the_owner_loads_files(admin: connection, home: Path) -> None:
     assert report.inserted == 1
 
 
+def test_the_owner_builds_indexes_and_the_others_see_which_serve(
+    url: str, admin: connection, worker: connection, site: connection
+) -> None:
+    """Searches of the reader go through an index that only the owner may build or drop."""
+    target = column_runs(worker, REVIEWS).target
+    assert target is not None
+    write(worker, REVIEWS, target.run_id, {})
+    as_admin = partial(psycopg2.connect, of(url, "t_admin"))
+    build_measured_index(as_admin, REVIEWS, Wanted(recall=0.1), lambda _: None)
+    for conn in (worker, site):
+        assert serving_index(conn, REVIEWS, target.run_id) is not None
+        assert current_projection(conn, REVIEWS, target.run_id) is None
+        with pytest.raises(IndexImpossible, match="only steam_assets_owner may, who owns reviews"):
+            check_owner(conn, REVIEWS)
+        conn.rollback()
+
+
 @pytest.mark.parametrize("column", COLUMNS, ids=str)
 def test_the_writer_fills_a_column_and_lets_searches_follow(
     admin: connection, worker: connection, column: TextColumn
@@ -172,11 +194,16 @@ def test_the_writer_runs_embed_and_the_reader_searches(
     assert "trains run on time" in found.out
 
 
+# What a search shows of a row and filters by.
+SEARCHED = {
+    "applications": ("name", "type", "release_date", "is_free", "mat_final_price", "supported_languages"),
+    "reviews": ("appid", "language", "voted_up"),
+}
 FORBIDDEN_TO_BOTH = (
     "SELECT author_steamid FROM reviews",
     "SELECT * FROM reviews",
-    "SELECT name FROM applications",
-    "SELECT * FROM genres",
+    "SELECT detailed_description FROM applications",
+    "SELECT * FROM developers",
     "UPDATE reviews SET review_text = 'other'",
     "UPDATE applications SET name = 'other'",
     "UPDATE reviews SET recommendationid = 'other'",
@@ -266,6 +293,9 @@ def test_the_script_names_the_columns_of_the_registry(url: str, admin: connectio
         }
         if role == "steam_assets_writer":
             expected |= {(column.table, "xmin", "SELECT") for column in COLUMNS}
+        else:
+            expected |= {(table, name, "SELECT") for table, names in SEARCHED.items() for name in names}
+            expected |= {(table, None, "SELECT") for table in ("genres", "application_genres")}
         given = fetch(admin, RIGHTS, role=role)
         assert {right for right in given if not str(right[0]).startswith("embedding_")} == expected
 

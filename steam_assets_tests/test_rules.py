@@ -8,17 +8,16 @@ import pytest
 
 from steam_assets.cli import cli
 from steam_assets.columns import REVIEWS
-from steam_assets.defs.rules import (
+from steam_assets.defs.rules import metadata, severity
+from steam_assets.rules import (
     OFFENCES,
     RULES,
     Finding,
     Rule,
     broken_blocking_rules,
     description,
-    metadata,
     passed,
     remedy,
-    severity,
 )
 from steam_assets.store.failures import FAILED_ROWS_ALLOWED
 from steam_assets.store.states import OFFENCES as OFFENCES_COUNTED

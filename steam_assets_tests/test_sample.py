@@ -18,7 +18,11 @@ from steam_assets.store.files import find_files
 from steam_assets.store.load import load_files
 
 # Changes with every word of the vocabularies; it must not change with machine, Python or hash seed.
-SAMPLE_SHA256 = "f830968ac53a75b9a210ca841b5ef5256b317b09343a92a7d8554c179795a1b6"
+SAMPLE_SHA256 = "00e3eb3c886ae0e5990bb8f0b4ea900b22c318992de0f10d2835db1b841c8537"
+
+STORE_GENRES = {
+    *("Action", "Adventure", "Casual", "Free To Play", "Indie", "RPG", "Racing", "Simulation", "Sports", "Strategy"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,7 @@ def test_the_sample_loads_without_a_reject_or_a_warning(conn: connection, sample
     reports = list(load_files(conn, find_files(sample)))
     assert [(report.table, report.inserted) for report in reports] == [("applications", 2_000), ("reviews", 6_000)]
     assert [(report.rejected, report.ignored_columns, report.warnings) for report in reports] == [(0, (), ())] * 2
+    assert reports[0].genres > 2_000
 
 
 def test_ids_are_sparse_and_of_both_kinds() -> None:
@@ -74,6 +79,19 @@ def test_there_are_many_themes_and_no_name_twice() -> None:
     described = [game.row["short_description"] for game in games if "short_description" in game.row]
     assert len(set(described)) > 0.98 * len(described)
     assert 50 < len(games) - len(described) < 250, "some pages have a name alone"
+
+
+def test_every_page_that_says_something_has_genres_of_the_stores_list() -> None:
+    """Searches can be narrowed to one, and the map coloured by them; a free game is listed as one."""
+    pages = [game.row for game in catalogue() if "short_description" in game.row]
+    listed = [row["genres"] for row in pages]
+    assert all(
+        isinstance(genres, list) and 1 <= len(genres) <= 4 and len(set(genres)) == len(genres) for genres in listed
+    )
+    counts = Counter(name for genres in listed if isinstance(genres, list) for name in genres)
+    assert set(counts) == STORE_GENRES
+    assert min(counts.values()) > 30
+    assert counts["Free To Play"] == sum(row["is_free"] is True for row in pages)
 
 
 class _Balance(HTMLParser):

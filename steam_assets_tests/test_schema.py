@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import psycopg2
 import pytest
@@ -23,7 +24,8 @@ PUBLISHED_TABLES = {
 }
 OUR_TABLES = {
     *("embedding_runs", "embedding_columns", "embedding_run_ranges", "embedding_failures"),
-    *("embedding_dropped_indexes", "embedding_schema"),
+    *("embedding_dropped_indexes", "embedding_schema", "embedding_indexes", "embedding_projections"),
+    *("embedding_variants", "embedding_evaluations", "embedding_promotions"),
 }
 
 NOTES = TextColumn(
@@ -76,7 +78,7 @@ def contents(conn: connection, table: str, columns: str) -> object:
 
 
 def test_an_empty_database_gets_the_published_tables_and_ours(empty: connection) -> None:
-    """All twelve tables of the published package, six of ours, and each column's vector, run and digest."""
+    """All twelve tables of the published package, eleven of ours, and each column's vector, run and digest."""
     init(empty)
     assert tables(empty) == PUBLISHED_TABLES | OUR_TABLES
     applications = column_types(empty, "applications")
@@ -396,3 +398,17 @@ def test_a_locked_table_is_not_waited_for_without_end(predecessor: connection, p
         plan = plan_schema(predecessor, COLUMNS, 1024)
         with pytest.raises(SteamAssetsError, match="Another session holds a lock"):
             apply_schema(predecessor, plan)
+
+
+def test_each_column_gets_the_dimension_of_its_own_model(empty: connection) -> None:
+    """Two columns of one table may differ, and one that does not fit is named."""
+    narrow = replace(APPLICATIONS, vector="narrow_embedding", run="narrow_run_id")
+    columns = (APPLICATIONS, narrow)
+    apply_schema(empty, plan_schema(empty, columns, {APPLICATIONS: 1024, narrow: 64}))
+    empty.commit()
+    types = column_types(empty, "applications")
+    assert (types["description_embedding"], types["narrow_embedding"]) == ("vector(1024)", "vector(64)")
+    with pytest.raises(DimensionMismatch, match="holds vectors of 64 numbers, and the model gives 32"):
+        plan_schema(empty, columns, {APPLICATIONS: 1024, narrow: 32})
+    with pytest.raises(SteamAssetsError, match="1 to 16000 numbers; found 0"):
+        plan_schema(empty, columns, {APPLICATIONS: 1024, narrow: 0})

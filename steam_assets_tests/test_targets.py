@@ -1,18 +1,20 @@
 """Which model fills a column, and when searches follow."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn
 from steam_assets.encoder.encoder import Encoder
-from steam_assets.encoder.models import Model
+from steam_assets.encoder.models import Model, find_model
 from steam_assets.errors import SteamAssetsError
 from steam_assets.initialise import initialise
-from steam_assets.search import search
-from steam_assets.store.database import connect, find_database
-from steam_assets.store.runs import column_runs, get_run
+from steam_assets.search import Searcher
+from steam_assets.store.database import connect as connect_to
+from steam_assets.store.database import find_database
+from steam_assets.store.runs import get_run
 from steam_assets.store.schema import DimensionMismatch
 from steam_assets.targets import (
     ModelMismatch,
@@ -27,17 +29,11 @@ from steam_assets.targets import (
     run_of_model,
     target_run,
 )
-from steam_assets_tests.rows import add_rows, change_recipe, embed, execute, fetch, set_text, target_of
+from steam_assets_tests.hash_recipes import make_model
+from steam_assets_tests.rivals import RIVAL, make_rivals, runs_of
+from steam_assets_tests.rows import NOTES, Connect, add_rows, change_recipe, embed, execute, fetch, set_text, target_of
 
 BOTH = (APPLICATIONS, REVIEWS)
-
-
-def runs_of(conn: connection, column: TextColumn) -> tuple[int | None, int | None]:
-    """The ids of target and serving run."""
-    runs = column_runs(conn, column)
-    conn.rollback()
-    target, serving = (None if run is None else run.run_id for run in (runs.target, runs.serving))
-    return target, serving
 
 
 def test_init_on_an_empty_database_chooses_one_model_for_all_columns(
@@ -45,7 +41,7 @@ def test_init_on_an_empty_database_chooses_one_model_for_all_columns(
 ) -> None:
     """STEAM_ASSETS_MODEL chooses at the first init only; a dry run changes nothing, a second init neither."""
     monkeypatch.setenv("STEAM_ASSETS_MODEL", "all-MiniLM-L6-v2")
-    conn = connect(find_database(empty_database_url))
+    conn = connect_to(find_database(empty_database_url))
     planned = initialise(conn, BOTH, dry_run=True)
     assert (planned.model_name, len(planned.plan.statements) > 10) == (minilm.name, True)
     assert fetch(conn, "SELECT to_regclass('applications')") == [(None,)]
@@ -118,7 +114,7 @@ def test_the_same_model_and_recipe_are_the_same_run(conn: connection, minilm: Mo
 
 
 def test_a_column_prepared_in_another_way_is_not_filled_before_someone_says_so(
-    conn: connection, minilm: Model, minilm_encoder: Encoder
+    conn: connection, connect: Connect, minilm: Model, minilm_encoder: Encoder
 ) -> None:
     """Vectors of two preparations must not meet in one run; the way out is in the message, and searches go on."""
     with conn:
@@ -127,7 +123,8 @@ def test_a_column_prepared_in_another_way_is_not_filled_before_someone_says_so(
     with pytest.raises(PreparationChanged, match=r"prepared by plain@1; columns\.py says steam_html@1\. .+ --model"):
         model_to_fill(run, prepared)
     assert model_to_fill(run, REVIEWS) == model_of(run, prepared) == minilm
-    assert search(conn, prepared, "a farm", 3, lambda model: minilm_encoder).run_id == run.run_id
+    (found,) = Searcher(connect, lambda model: minilm_encoder).search("a farm", column=prepared, k=3)
+    assert found.run_id == run.run_id
 
     with conn:
         changed = change_model(conn, prepared, minilm)
@@ -162,7 +159,7 @@ def test_a_column_without_a_target_has_nothing_to_follow(conn: connection) -> No
 
 def test_before_init_the_next_command_is_init(empty_database_url: str) -> None:
     """Not an error about a missing table."""
-    conn = connect(find_database(empty_database_url))
+    conn = connect_to(find_database(empty_database_url))
     with pytest.raises(SteamAssetsError, match=r"has no model yet\. Run `steam-assets init`"):
         target_run(conn, REVIEWS)
     conn.close()
@@ -191,3 +188,58 @@ def test_a_changed_text_keeps_searches_where_they_are(conn: connection, notes: T
     set_text(conn, notes, "a", "A")
     assert not follow_target(conn, notes)
     assert runs_of(conn, notes) == before
+
+
+def test_the_model_of_an_entry_wins_over_the_environment_s(
+    conn: connection, minilm: Model, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STEAM_ASSETS_MODEL is for columns whose entry names none; a directory's model is found where the entry says."""
+    make_model(home / "models" / "first")
+    challenger = replace(RIVAL, model=str(home / "models" / "first"))
+    make_rivals(conn)
+    with conn:
+        run = change_model(conn, challenger, find_model(str(home / "models" / "first")))
+    assert model_to_fill(run, challenger).location == str(home / "models" / "first")
+    monkeypatch.setenv("STEAM_ASSETS_MODEL", "all-MiniLM-L6-v2")
+    check_environment_agrees(run, challenger)
+    assert model_of(run, challenger).name == "first"
+    with pytest.raises(ModelMismatch, match="STEAM_ASSETS_MODEL is all-MiniLM-L6-v2"):
+        check_environment_agrees(run, RIVAL)
+
+
+def test_an_entry_that_names_another_model_than_its_column_has_is_explained(conn: connection, home: Path) -> None:
+    """Whether it is to be filled, or another model is asked for: both names, and both ways out."""
+    for name in ("first", "second"):
+        make_model(home / name)
+    make_rivals(conn)
+    challenger, changed = (replace(RIVAL, model=str(home / name)) for name in ("first", "second"))
+    with conn:
+        run = change_model(conn, challenger, find_model(str(home / "first")))
+    said = rf'says model=.*second\' for {RIVAL}, which is filled with first\. Keep that by writing model="first", or '
+    for refused in (check_environment_agrees, model_to_fill):
+        with pytest.raises(ModelMismatch, match=said):
+            refused(run, changed)
+    with pytest.raises(ModelMismatch, match=r"first' for .*, and second was asked for\. Write it there"):
+        change_model(conn, challenger, find_model(str(home / "second")))
+    with conn:
+        assert change_model(conn, changed, find_model(str(home / "second"))).model_name == "second"
+
+
+def test_a_column_beside_one_that_serves_the_same_text_serves_nothing_at_first(conn: connection, minilm: Model) -> None:
+    """Its rival goes on being searched; a column of another text serves at once."""
+    challenger = replace(REVIEWS, vector="b_embedding", run="b_run")
+    languages = replace(REVIEWS, text="language", vector="l_embedding", run="l_run")
+    columns = (REVIEWS, challenger, languages)
+    with conn:
+        for column in columns:
+            choose_first_model(conn, column, minilm, columns)
+    assert [runs_of(conn, column)[1] is not None for column in columns] == [True, False, True]
+
+
+def test_a_challenger_that_is_complete_does_not_follow_its_target_into_service(conn: connection) -> None:
+    """What is searched would change by itself."""
+    make_rivals(conn)
+    before = runs_of(conn, NOTES), runs_of(conn, RIVAL)
+    with conn:
+        assert not follow_target(conn, RIVAL)
+    assert (runs_of(conn, NOTES), runs_of(conn, RIVAL)) == before

@@ -10,10 +10,8 @@ from steam_assets.defs.range_status import ColumnRanges, RangeStatus
 from steam_assets.defs.recut import NewCut
 from steam_assets.estimate import Estimate
 from steam_assets.progress import Progress, report
-from steam_assets.search import SearchResult
 from steam_assets.store.failures import FailedRow, FailureState
 from steam_assets.store.load import LoadReport
-from steam_assets.store.search import Hit
 from steam_assets.terminal import (
     duration,
     embedding_bar,
@@ -27,7 +25,6 @@ from steam_assets.terminal import (
     ranges_table,
     recut_lines,
     recut_question,
-    search_lines,
     table,
 )
 
@@ -52,21 +49,6 @@ def test_a_table_is_aligned_and_groups_thousands() -> None:
 def test_durations_are_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
     """Hours from an hour on, minutes from a minute on."""
     assert duration(seconds) == text
-
-
-def test_a_search_says_how_many_rows_it_did_not_see() -> None:
-    """Vectors of another run are left out, and that is no secret."""
-    result = SearchResult("reviews.review_embedding", "m", 1, [Hit("7", 0.912345, "a farm")], left_out=1_200)
-    assert search_lines(result) == (
-        "  0.912             7  a farm\n  (1,200 rows have vectors of another run and were left out)"
-    )
-    assert "nothing is embedded yet" in search_lines(SearchResult("c", "m", 1, [], left_out=0))
-
-
-def test_a_search_tells_how_it_was_answered() -> None:
-    """Why it took long is said below the hits."""
-    result = SearchResult("c", "m", 1, [Hit("7", 0.9, "a farm")], left_out=0, notice="exact scan of every row")
-    assert search_lines(result).splitlines()[-1] == "  (exact scan of every row)"
 
 
 def failed(number: int, state: FailureState = "failed", reason: str = "too large") -> FailedRow:

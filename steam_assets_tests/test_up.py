@@ -1,16 +1,13 @@
 """`steam-assets up` serves this machine only, names a busy port, and leaves no process behind however it ends."""
 
-import json
 import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import psutil
@@ -27,7 +24,9 @@ from steam_assets.up import PortBusy, check_port
 from steam_assets_tests.dagster_home import Ended, embedded_rows, one_line
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.rows import Connect, execute, fetch
+from steam_assets_tests.servers import free_port
 from steam_assets_tests.test_embed import SLOW_TABLE
+from steam_assets_tests.web_api import LOCATION, WebUi
 
 STEAM_ASSETS = Path(sys.executable).parent / "steam-assets"
 LIMIT_S = 120
@@ -38,23 +37,13 @@ mutation ($params: ExecutionParams!) {
   launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } }
 }
 """
-TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
 
 
 @dataclass(frozen=True)
-class Up:
+class Up(WebUi):
     """A running `steam-assets up`, where it answers, and all processes that it has started."""
 
-    process: subprocess.Popen[str]
-    url: str
     children: list[psutil.Process]
-
-    def ask(self, query: str, **variables: object) -> Any:
-        """The web UI's answer to a GraphQL query."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)["data"]
 
     def assert_nothing_is_left(self) -> None:
         """Every process that was started has ended."""
@@ -69,13 +58,6 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running_up() -> Iterator[Up]:
     """`steam-assets up` once its web UI has the code location's assets; killed at the end if it still runs."""
@@ -87,8 +69,8 @@ def running_up() -> Iterator[Up]:
             assert process.stdout is not None
             said = process.stdout.readline()
             assert said.startswith(f"The web UI is at http://127.0.0.1:{port} "), said + process.stdout.read()
-            up = Up(process, f"http://127.0.0.1:{port}", children)
-            wait_until(lambda: len(up.ask(ASSETS)["assetNodes"]) == 4, "the assets are shown", LIMIT_S)
+            up = Up(f"http://127.0.0.1:{port}", process, children)
+            wait_until(lambda: bool(up.ask(ASSETS)["assetNodes"]), "the assets are shown", LIMIT_S)
             children += psutil.Process(process.pid).children(recursive=True)
             yield up
         finally:
@@ -115,16 +97,16 @@ def test_up_serves_this_machine_only_and_ctrl_c_stops_everything(one_up: Up) -> 
     assert listening == {"127.0.0.1"}
     assert len(one_up.children) >= 2
 
-    one_up.process.send_signal(signal.SIGINT)
-    assert one_up.process.wait(LIMIT_S) == 130
+    one_up.up.send_signal(signal.SIGINT)
+    assert one_up.up.wait(LIMIT_S) == 130
     one_up.assert_nothing_is_left()
 
 
 @pytest.mark.slow
 def test_sigterm_stops_everything(one_up: Up) -> None:
     """What an init system sends ends all children; the exit is 143."""
-    one_up.process.send_signal(signal.SIGTERM)
-    assert one_up.process.wait(LIMIT_S) == 143
+    one_up.up.send_signal(signal.SIGTERM)
+    assert one_up.up.wait(LIMIT_S) == 143
     one_up.assert_nothing_is_left()
 
 
@@ -142,7 +124,7 @@ def test_the_web_ui_shows_a_new_cut_by_itself(one_up: Up, instance: dg.DagsterIn
 @pytest.mark.slow
 def test_children_end_when_up_is_killed(one_up: Up) -> None:
     """kill -9 gives it no chance to stop them; they notice."""
-    one_up.process.kill()
+    one_up.up.kill()
     one_up.assert_nothing_is_left()
 
 
@@ -157,11 +139,7 @@ def test_a_run_launched_in_the_web_ui_stops_on_terminate_and_keeps_what_it_commi
     launched = one_up.ask(
         LAUNCH,
         params={
-            "selector": {
-                "repositoryLocationName": "steam_assets",
-                "repositoryName": "__repository__",
-                "jobName": column_job_name(APPLICATIONS),
-            },
+            "selector": {**LOCATION, "jobName": column_job_name(APPLICATIONS)},
             "mode": "default",
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         },
@@ -169,7 +147,7 @@ def test_a_run_launched_in_the_web_ui_stops_on_terminate_and_keeps_what_it_commi
     run_id = launched["launchRun"]["run"]["runId"]
     statuses = "SELECT status FROM embedding_run_ranges ORDER BY range_id"
     wait_until(lambda: fetch(tables, statuses)[-1:] == [("running",)], "the run is at work", LIMIT_S)
-    assert one_up.ask(TERMINATE, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    one_up.terminate(run_id)
 
     def canceled() -> bool:
         run = instance.get_run_by_id(run_id)
@@ -235,9 +213,9 @@ def test_a_daemon_that_was_killed_ends_up_by_its_name(one_up: Up) -> None:
     """The web UI alone would show runs that wait for ever; nothing is left of it either."""
     (daemon,) = [child for child in one_up.children if "dagster._daemon" in child.cmdline()]
     daemon.kill()
-    assert one_up.process.wait(LIMIT_S) == 70
-    assert one_up.process.stdout is not None
-    assert "Dagster's daemon ended by itself with exit code -9. The end of " in one_up.process.stdout.read()
+    assert one_up.up.wait(LIMIT_S) == 70
+    assert one_up.up.stdout is not None
+    assert "Dagster's daemon ended by itself with exit code -9. The end of " in one_up.up.stdout.read()
     one_up.assert_nothing_is_left()
 
 

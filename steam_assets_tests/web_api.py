@@ -63,7 +63,7 @@ class WebUi:
     """A web UI that answers at ``url``; ``up`` is the process that serves it."""
 
     url: str
-    up: subprocess.Popen[bytes]
+    up: subprocess.Popen[Any]
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """The answer's data; raises on errors."""

@@ -8,7 +8,7 @@
 -- rights on tables can be given only once they are there. Running it again changes nothing else. `schema` is where the
 -- tables with the texts are; those named embedding_* are always in public.
 --
---     steam_assets_owner   init, load, demo: creates tables and writes everything in them
+--     steam_assets_owner   init, load, demo, index: creates tables and indexes, and writes everything in them
 --     steam_assets_writer  embed, status, ranges, failures, retry, up: reads ids and texts, writes vectors and records
 --     steam_assets_reader  search
 --
@@ -62,12 +62,16 @@ VALUES
      'SELECT (appid, combined_text, description_embedding, embedding_run_id, description_embedding_source_md5, xmin),
       UPDATE (description_embedding, embedding_run_id, description_embedding_source_md5)'),
     (:'schema', 'applications', 'steam_assets_reader',
-     'SELECT (appid, combined_text, description_embedding, embedding_run_id)'),
+     'SELECT (appid, combined_text, description_embedding, embedding_run_id,
+              name, type, release_date, is_free, mat_final_price, supported_languages)'),
     (:'schema', 'reviews', 'steam_assets_writer',
      'SELECT (recommendationid, review_text, review_embedding, embedding_run_id, review_embedding_source_md5, xmin),
       UPDATE (review_embedding, embedding_run_id, review_embedding_source_md5)'),
     (:'schema', 'reviews', 'steam_assets_reader',
-     'SELECT (recommendationid, review_text, review_embedding, embedding_run_id)'),
+     'SELECT (recommendationid, review_text, review_embedding, embedding_run_id, appid, language, voted_up)'),
+    -- What a search shows beside a text, and filters by.
+    (:'schema', 'genres', 'steam_assets_reader', 'SELECT'),
+    (:'schema', 'application_genres', 'steam_assets_reader', 'SELECT'),
     ('public', 'embedding_schema', 'steam_assets_writer', 'SELECT'),
     ('public', 'embedding_schema', 'steam_assets_reader', 'SELECT'),
     ('public', 'embedding_runs', 'steam_assets_writer', 'SELECT'),
@@ -77,8 +81,14 @@ VALUES
      'SELECT, INSERT (table_name, vector_column, serving_run_id), UPDATE (serving_run_id)'),
     ('public', 'embedding_columns', 'steam_assets_reader', 'SELECT'),
     ('public', 'embedding_run_ranges', 'steam_assets_writer', 'SELECT, INSERT, UPDATE'),
+    -- Whether a projection lacks rows: an attempt is on record before it writes a vector.
+    ('public', 'embedding_run_ranges', 'steam_assets_reader', 'SELECT (range_id, table_name, vector_column, run_id)'),
     ('public', 'embedding_failures', 'steam_assets_writer', 'SELECT, INSERT, UPDATE, DELETE'),
-    -- Only an index's owner may drop it; the others want to know that it is gone.
+    -- Only a table's owner may build and drop its indexes; the others want to know which are there.
+    ('public', 'embedding_indexes', 'steam_assets_writer', 'SELECT'),
+    ('public', 'embedding_indexes', 'steam_assets_reader', 'SELECT'),
+    ('public', 'embedding_projections', 'steam_assets_writer', 'SELECT'),
+    ('public', 'embedding_projections', 'steam_assets_reader', 'SELECT'),
     ('public', 'embedding_dropped_indexes', 'steam_assets_writer', 'SELECT'),
     ('public', 'embedding_dropped_indexes', 'steam_assets_reader', 'SELECT');
 

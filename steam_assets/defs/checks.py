@@ -12,8 +12,9 @@ from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import op_name, table_key, vector_key
 from steam_assets.defs.partitions import partitions_of, registered_ranges, requested_ranges
 from steam_assets.defs.resources import DatabaseResource
-from steam_assets.defs.rules import RULES, Finding, Rule, description, metadata, passed, severity
+from steam_assets.defs.rules import metadata, severity
 from steam_assets.id_range import EVERYTHING, IdRange
+from steam_assets.rules import RULES, Finding, Rule, description, passed
 from steam_assets.store.failure_reasons import failure_reasons
 from steam_assets.store.locks import living_run
 from steam_assets.store.runs import EmbeddingRun

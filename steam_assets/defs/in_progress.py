@@ -17,8 +17,8 @@ from dagster._core.storage.tags import (
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import vector_key
 from steam_assets.defs.jobs import column_job_name
-from steam_assets.defs.rules import RULES
 from steam_assets.id_range import IdRange
+from steam_assets.rules import RULES
 
 CAUSE_TAG = "steam_assets/cause"
 """Why automation asked for a run or a backfill; a person's runs have none."""

@@ -8,10 +8,11 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import op_name, table_key, vector_key
 from steam_assets.defs.checks import column_check_name
+from steam_assets.defs.indexes import index_job_name, rebuild_lost
 from steam_assets.defs.pools import GPU_POOL
 from steam_assets.defs.resources import DatabaseResource, GpuResource
-from steam_assets.defs.rules import RULES
 from steam_assets.defs.runs import embed_column, run_checks
+from steam_assets.rules import RULES
 from steam_assets.store.locks import living_run
 
 EVERYTHING_JOB = "embed_everything"
@@ -73,13 +74,18 @@ def build_everything_job(columns: Sequence[TextColumn]) -> dg.JobDefinition:
 
 
 def fill_and_check(context: dg.OpExecutionContext, database: DatabaseResource, column: TextColumn) -> list[str]:
-    """Fill a column's pending ranges and check all of it, as `steam-assets embed` does; return what is not green."""
+    """Fill a column's pending ranges, check all of it, and build again an index that was dropped for that.
+
+    As `steam-assets embed` does; returns what is not green.
+    """
     jobs = context.repository_def
     outcomes = list(embed_column(context.instance, jobs.get_job(column_job_name(column)), column, database.connect))
     failed = [outcome.run_id for outcome in outcomes if outcome.errors]
     red = run_checks(context.instance, jobs.get_job(checks_job_name(column)))
     context.log.info(f"{column}: {sum(outcome.ranges for outcome in outcomes)} ranges in {len(outcomes)} runs.")
+    index_job = jobs.get_job(index_job_name(column))
     return [
         *([f"{column}: runs {', '.join(failed)} failed."] if failed else []),
         *([f"{column}: red checks {', '.join(red)}."] if red else []),
+        *rebuild_lost(context.instance, index_job, column, database.connect, context.log.info),
     ]

@@ -10,7 +10,9 @@ from psycopg2.extensions import connection
 from steam_assets.columns import COLUMNS, TextColumn
 from steam_assets.defs.assets import vector_key
 from steam_assets.defs.checks import column_checks_name, range_checks_name
+from steam_assets.defs.indexes import RECALL_CHECK, index_step
 from steam_assets.defs.jobs import EVERYTHING_STEP
+from steam_assets.defs.pictures import map_key
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.store.locks import is_run_alive, lost_runs, mark_lost
 from steam_assets.store.session import LONGEST_PAUSE_S
@@ -83,7 +85,10 @@ def _silent_runs(instance: dg.DagsterInstance, conn: connection, columns: Sequen
 
 def steps(column: TextColumn) -> tuple[str, ...]:
     """The names of the column's steps in any run, each of which holds the run's lock."""
-    return "__".join(vector_key(column).path), range_checks_name(column), column_checks_name(column)
+    return (
+        *("__".join(vector_key(column).path), range_checks_name(column), column_checks_name(column)),
+        *(index_step(column), f"{index_step(column)}_{RECALL_CHECK}", "__".join(map_key(column).path)),
+    )
 
 
 def _has_only(instance: dg.DagsterInstance, run: dg.DagsterRun, ours: set[str]) -> bool:

@@ -9,9 +9,9 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from steam_assets.columns import TextColumn
 from steam_assets.defs.checks import find, tell_of_range, tell_of_run
-from steam_assets.defs.rules import Finding, broken_blocking_rules, description
 from steam_assets.id_range import IdRange
 from steam_assets.progress import Progress, watching
+from steam_assets.rules import Finding, broken_blocking_rules, description
 from steam_assets.store.runs import EmbeddingRun
 from steam_assets.store.session import RunSession
 

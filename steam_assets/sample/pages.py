@@ -87,6 +87,7 @@ def write_page(dice: Dice, theme: Theme, name: str, appid: int) -> Row:
         "short_description": short,
         "about_the_game": about,
         "detailed_description": about if dice.chance(70) else f"<h1>{escape(dice.one(NEWS))}</h1><br>{about}",
+        "genres": [*theme.store, *(["Free To Play"] if free else [])],
         "supported_languages": ", ".join(["English", *dice.some(("German", "French", "Russian", "Japanese"), 2)]),
         "mat_supports_windows": True,
         "mat_supports_mac": dice.chance(30),

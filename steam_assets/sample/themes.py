@@ -1,7 +1,7 @@
 """The vocabularies of the sample catalogue, a block for each theme; composing sentences from them is sample.py.
 
 ``act`` is what one does, in the infinitive; ``who`` one is; ``place`` follows "in"; ``stakes`` end a sentence; ``{n}``
-stands for a number. ``praise`` and ``gripe`` are what players write.
+stands for a number. ``praise`` and ``gripe`` are what players write; ``store`` are the genres of the store's own list.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ class Theme:
     """What games of one kind are about, in fragments that fit together in any combination."""
 
     name: str
+    store: tuple[str, ...]
     genre: tuple[str, ...]
     mood: tuple[str, ...]
     who: tuple[str, ...]
@@ -42,6 +43,7 @@ def _theme(block: str) -> Theme:
 
 BLOCKS = """
 theme: farming
+store: Simulation | Casual | Indie
 genre: farming sim | farm life game | cozy farming game
 mood: cozy | gentle | sunny | warm | unhurried | wholesome
 who: a tired office clerk who inherits an overgrown farm | the youngest of a family of beekeepers
@@ -67,6 +69,7 @@ gripe: Watering by hand gets old long before the sprinklers arrive. | The cows g
  | After the second year the villagers have nothing new to say. | Energy runs out before noon.
 
 theme: roguelike
+store: Action | RPG | Indie
 genre: action roguelike | dungeon roguelite | turn-based roguelike
 mood: brutal | fast | crunchy | relentless | clever | tense
 who: a lamplighter who owes a debt to the deep | the seventh heir of a cursed family
@@ -90,6 +93,7 @@ gripe: Some seeds are simply unwinnable. | The unlocks are too slow; you need tw
  | Room layouts begin to repeat after ten hours. | Dodging feels sluggish with a controller.
 
 theme: hospital horror
+store: Adventure | Indie
 genre: psychological horror game | first-person horror game | survival horror game
 mood: terrifying | oppressive | eerie | unsettling | dreadful | claustrophobic
 who: a night nurse who hears the wards breathe | a journalist locked in with a failing torch
@@ -115,6 +119,7 @@ gripe: After the third chase the monster is just annoying. | Too dark, and not i
  | The ending explains everything and ruins the mystery. | Batteries last about a minute, which is silly.
 
 theme: racing
+store: Racing | Sports
 genre: arcade racing game | rally game | street racing game
 mood: blistering | loud | slick | adrenaline-soaked | neon-lit | muddy
 who: a mechanic with a stolen engine | a rally rookie and a co-driver who never stops talking
@@ -138,6 +143,7 @@ gripe: Rubber-band AI: you lead by ten seconds and they teleport behind you. | T
  | The cars float as if on ice. | Online lobbies are empty after a month.
 
 theme: city builder
+store: Simulation | Strategy
 genre: city builder | town planning sim | settlement builder
 mood: deep | relaxing | intricate | bustling | thoughtful | sprawling
 who: a mayor elected by eleven votes | the planner of a town that floods each spring
@@ -161,6 +167,7 @@ gripe: Traffic AI uses one lane of six. | Performance collapses past one hundred
  | Too easy once you have money. | Water pipes, again, really?
 
 theme: trains
+store: Simulation | Strategy
 genre: railway management sim | train simulator | railroad tycoon game
 mood: meticulous | nostalgic | absorbing | grand | relaxed | steam-powered
 who: a stationmaster with a branch line to save | a railway baron in the age of steam
@@ -186,6 +193,7 @@ gripe: The signal tutorial explains nothing. | Trains wait for ever at a junctio
  | Not enough wagons, and the rest are sold as DLC. | Track snapping fights you on slopes.
 
 theme: space
+store: Simulation | Strategy | Action
 genre: space trading sim | space exploration game | starship adventure
 mood: vast | lonely | majestic | hard-science | serene | star-struck
 who: a freighter captain with a debt and a ship's cat | the last cartographer of the outer rim
@@ -208,6 +216,7 @@ gripe: A galaxy wide and a puddle deep. | Supercruise is ten minutes of waiting.
  | The tutorial leaves you drifting in space, literally.
 
 theme: submarine
+store: Simulation | Strategy
 genre: underwater survival game | submarine sim | deep-sea exploration game
 mood: deep-blue | crushing | mysterious | wondrous | quiet | pressurised
 who: a marine biologist alone after the wreck | the crew of a leaking submarine | a diver in search of a lost brother
@@ -229,6 +238,7 @@ gripe: Oxygen management is tedious for the first hours. | Inventory is far too 
  | The submarine steers like a brick. | Reef pop-in spoils the view.
 
 theme: zombies
+store: Action | Indie
 genre: zombie survival game | co-op zombie shooter | post-apocalyptic survival game
 mood: grim | bloody | desperate | frantic | bleak | savage
 who: four strangers in a supermarket | a paramedic bitten and counting the hours
@@ -253,6 +263,7 @@ gripe: Zombies spawn behind you in cleared rooms. | Melee is a coin toss. | Weap
  | Playing alone is not fun, the bots are useless.
 
 theme: medieval strategy
+store: Strategy
 genre: grand strategy game | real-time strategy game | medieval kingdom sim
 mood: epic | ruthless | sweeping | tactical | intricate | feudal
 who: a duke with more cousins than soldiers | the regent of a child king | a bishop who collects castles
@@ -275,6 +286,7 @@ gripe: The AI declares war with eleven men. | Late game turns take minutes. | Me
  | Vassals revolt for no reason that one can see.
 
 theme: tanks
+store: Action | Simulation
 genre: tank combat game | World War II shooter | military vehicle sim
 mood: heavy | gritty | explosive | authentic | thunderous | steel-clad
 who: the commander of a battered tank crew | a tank destroyer ace | a mechanic promoted on the field
@@ -296,6 +308,7 @@ gripe: Matchmaking throws light tanks at heavies. | Premium ammunition wins figh
  | The grind to the next gun is endless. | Bushes hide a tank of fifty tons completely.
 
 theme: arena shooter
+store: Action
 genre: competitive multiplayer shooter | arena FPS | hero shooter
 mood: lightning-fast | precise | competitive | sweaty | stylish | explosive
 who: a mercenary with a jump pack | a ranked duelist in a corporate league | a team of five with clashing abilities
@@ -318,6 +331,7 @@ gripe: Cheaters in every third match. | The community screams at beginners.
  | Balance changes weekly and never for good. | Servers lag at peak hours.
 
 theme: stealth heist
+store: Action | Adventure
 genre: stealth game | heist game | immersive sim
 mood: tense | slick | clever | patient | shadowy | sly
 who: a retired burglar on one last job | a crew of four thieves with one getaway van | a spy under a false name
@@ -338,6 +352,7 @@ gripe: Guards see through walls now and then. | Instant failure when spotted is 
  | The last mission throws stealth away for a shootout. | Co-op disconnects before the loot is counted.
 
 theme: detective
+store: Adventure | Indie
 genre: detective game | murder mystery adventure | investigation game
 mood: smoky | noir | cunning | slow-burning | witty | melancholy
 who: a private eye with a bad knee | an inspector on the night train | a retired judge who cannot stop asking
@@ -360,6 +375,7 @@ gripe: The solution to the third case makes no sense. | Too much walking between
  | You can brute-force the accusations. | Voice acting is wooden in places.
 
 theme: romance novel
+store: Adventure | Casual
 genre: visual novel | dating sim | romance visual novel
 mood: tender | bittersweet | charming | heartfelt | funny | dreamy
 who: a transfer student at a seaside school | a florist who writes letters to strangers | a barista with a secret poem
@@ -381,6 +397,7 @@ gripe: The common route drags for hours. | Some routes end suddenly. | Lots of t
  | Skip function skips text that you have not read.
 
 theme: cozy puzzle
+store: Casual | Indie
 genre: puzzle game | relaxing puzzle game | logic puzzle game
 mood: soothing | elegant | clever | minimalist | calm | charming
 who: a lighthouse keeper who mends broken maps | a librarian of lost patterns | a fox made of paper
@@ -402,6 +419,7 @@ gripe: Over in two hours. | The last chapter gets fiddly instead of hard. | Hint
  | Music loops too soon.
 
 theme: platformer
+store: Action | Adventure | Indie
 genre: platformer | precision platformer | 2D platform game
 mood: bouncy | colourful | tight | charming | demanding | joyful
 who: a frog with a borrowed cape | a robot the size of a thumb | a runaway sock | twin foxes on one lead
@@ -422,6 +440,7 @@ gripe: Slippery ice levels, why? | The camera hides the pit that you fall into. 
  | Short and over-priced.
 
 theme: metroidvania
+store: Action | Adventure | Indie
 genre: metroidvania | hand-drawn exploration platformer | action exploration game
 mood: haunting | intricate | melancholy | beautiful | labyrinthine | dark
 who: a moth in a knight's armour | the last gardener of a ruined palace | a child with a clockwork arm
@@ -444,6 +463,7 @@ gripe: Too much backtracking before fast travel opens. | I got lost for three ho
  | Runs back to the boss are a waste of time.
 
 theme: story rpg
+store: RPG | Adventure
 genre: story-driven RPG | isometric role-playing game | fantasy RPG
 mood: rich | literary | epic | morally grey | sweeping | heartfelt
 who: a judge in a conquered land | a healer who once started a war | an oathbreaker with a talking sword
@@ -466,6 +486,7 @@ gripe: Combat is a chore between brilliant dialogues. | Loading screens at each 
  | Quest bugs blocked two endings. | Way too much reading for me.
 
 theme: deckbuilder
+store: Strategy | Indie
 genre: deckbuilder | roguelike card game | strategy card game
 mood: addictive | clever | sharp | replayable | devilish | elegant
 who: a fortune teller in debt to the moon | a gambler who plays for souls | a young wizard with an unreliable deck
@@ -487,6 +508,7 @@ gripe: Pure luck of the draw in the last act. | Two characters are far stronger 
  | Animations are slow even at double speed. | Not enough enemy variety.
 
 theme: tower defense
+store: Strategy | Casual
 genre: tower defense game | strategy defense game | tower defense
 mood: tactical | hectic | satisfying | cute | explosive | clever
 who: a gnome engineer with too many blueprints | the commander of the last gate | a beekeeper against an army of wasps
@@ -507,6 +529,7 @@ gripe: One tower type is enough for every map. | Fast forward is still too slow.
  | The campaign is short.
 
 theme: fishing
+store: Sports | Simulation | Casual
 genre: fishing game | fishing sim | relaxing angling game
 mood: peaceful | misty | patient | quiet | lovely | meditative
 who: an old angler and a young dog | a widow with her husband's boat | a champion who came home to rest
@@ -527,6 +550,7 @@ gripe: Same fish at the same spot each time. | Line breaks for no reason. | New 
  | The boat controls are awful.
 
 theme: cooking
+store: Simulation | Casual
 genre: cooking game | restaurant management game | co-op kitchen game
 mood: hectic | tasty | chaotic | heart-warming | delicious | busy
 who: a line cook who inherits a noodle bar | four friends and one tiny kitchen | a pastry chef in exile
@@ -548,6 +572,7 @@ gripe: Playing alone is no fun at all. | Controls drop the plate when you need i
  | Difficulty jumps in the third town. | Guests leave after ten seconds.
 
 theme: football
+store: Sports | Simulation
 genre: football manager | soccer game | sports management sim
 mood: tactical | realistic | passionate | absorbing | statistical | dramatic
 who: the coach of a club at the bottom of the league | a retired striker with a whistle | a scout with a battered car
@@ -570,6 +595,7 @@ gripe: Same game as last year with new shirts. | Goalkeepers are blind. | Injuri
  | The press asks the same three questions.
 
 theme: flight
+store: Simulation
 genre: flight simulator | combat flight sim | aviation game
 mood: realistic | breathtaking | precise | airborne | majestic | technical
 who: a bush pilot in Alaska | a student with forty hours in the log book | a fighter pilot in nineteen forty
@@ -591,6 +617,7 @@ gripe: You need a supercomputer to fly over a city. | The autopilot has a will o
  | Download of two hundred gigabytes. | No tutorial for the instruments.
 
 theme: trucks
+store: Simulation | Casual
 genre: truck driving simulator | trucking sim | delivery driving game
 mood: relaxing | realistic | long-distance | sleepy | steady | rumbling
 who: a rookie driver with a rented truck | the owner of a small haulage company | a night driver who loves the radio
@@ -611,6 +638,7 @@ gripe: Traffic AI brakes for nothing. | Map expansions cost more than the game. 
  | Every city looks the same.
 
 theme: hacking
+store: Indie | Simulation
 genre: hacking sim | programming puzzle game | cyberpunk hacking game
 mood: brainy | paranoid | neon | nerdy | clever | subversive
 who: a hacker who never leaves the flat | an intern at a company of liars | a rogue AI that wants out
@@ -633,6 +661,7 @@ gripe: Not for people who cannot program. | The last puzzles are homework. | No 
  | Font is tiny on a large screen.
 
 theme: factory
+store: Simulation | Strategy | Indie
 genre: factory automation game | automation sim | industrial building game
 mood: addictive | intricate | humming | endless | efficient | orderly
 who: an engineer stranded with one drill | the last robot of a mining company | a consultant for lazy goblins
@@ -654,6 +683,7 @@ gripe: My computer dies with the megabase. | Fluids make no sense. | It looks li
  | No goal after the rocket.
 
 theme: zoo
+store: Simulation | Strategy
 genre: zoo management game | wildlife park sim | dinosaur park game
 mood: charming | lively | caring | colourful | educational | roaring
 who: a vet with a rescue park | the heir of a bankrupt zoo | a geneticist with a fossil and a dream
@@ -674,6 +704,7 @@ gripe: Guests complain about toilets all day. | Terrain tools are fiddly. | Too 
  | Fences break in every storm.
 
 theme: pirates
+store: Action | Adventure
 genre: pirate game | sailing adventure | naval combat game
 mood: swashbuckling | salty | adventurous | rowdy | windswept | treacherous
 who: a captain with a wooden hand | a runaway navigator | a crew of friends with one rotten ship
@@ -694,6 +725,7 @@ praise: Broadsides in a storm with my crew screaming: unforgettable.
 gripe: Alone you are just prey. | Islands repeat. | Boarding is button mashing. | Long stretches of empty sea.
 
 theme: rhythm
+store: Action | Casual | Indie
 genre: rhythm game | music game | beat-matching game
 mood: pulsing | catchy | hypnotic | energetic | groovy | synesthetic
 who: a drummer who lost the beat | a beetle on a shining road | a DJ at the end of time | a choir of robots
@@ -712,6 +744,7 @@ gripe: Audio lag on wireless headphones. | Too few songs, the rest is DLC. | Cal
  | Hard mode is unreadable.
 
 theme: fighting
+store: Action | Sports
 genre: fighting game | 2D fighter | arena brawler
 mood: explosive | technical | stylish | fierce | flashy | competitive
 who: a wrestler in a panda mask | a monk who broke her vow | a street fighter with a metal fist
@@ -732,6 +765,7 @@ gripe: The boss reads your inputs. | Half the cast is sold as DLC. | Nobody onli
  | Grabs beat everything.
 
 theme: winter survival
+store: Adventure | Simulation
 genre: wilderness survival game | survival crafting game | open-world survival game
 mood: freezing | harsh | lonely | beautiful | unforgiving | quiet
 who: a bush pilot after the crash | a trapper in the northern dark | a botanist cut off by snow
@@ -752,6 +786,7 @@ gripe: Wolves track you across the whole map. | Crafting takes for ever. | You s
  | Inventory weight is silly.
 
 theme: mecha
+store: Action | Strategy
 genre: mech combat game | giant robot action game | turn-based mech tactics
 mood: thunderous | stylish | tactical | apocalyptic | heavy-metal | neon
 who: a pilot fused to a war machine | an academy cadet in a stolen mech | a mechanic who builds titans from scrap
@@ -771,6 +806,7 @@ praise: Nothing beats punching a building-sized robot through a building.
 gripe: Overheats after two shots. | Missions repeat. | Camera swings wildly indoors. | The parts grind never ends.
 
 theme: pets
+store: Casual | Simulation
 genre: pet sim | cat game | animal companion game
 mood: adorable | fluffy | silly | wholesome | playful | cuddly
 who: a stray kitten in a big house | the owner of a cat cafe | a clumsy puppy with a mission | a witch's lazy cat
@@ -789,6 +825,7 @@ praise: You can pet the cat. All of them. Ten out of ten. | Knocking over vases 
 gripe: Very short. | The dog gets stuck behind the sofa. | More hats, please. | Not much to do once the cafe is full.
 
 theme: party
+store: Casual | Action
 genre: party game | couch multiplayer game | mini-golf party game
 mood: hilarious | chaotic | silly | rowdy | friendly | unfair
 who: wobbly jelly people | eight sheep with helmets | a gang of rubber ducks
@@ -809,6 +846,7 @@ gripe: Boring alone. | Needs more mini-games. | Online lag ruins the timing.
  | The same three rounds come up again and again.
 
 theme: walking sim
+store: Adventure | Indie
 genre: narrative adventure | walking simulator | atmospheric exploration game
 mood: poetic | quiet | moving | nostalgic | tender | haunting
 who: a daughter who clears her mother's house | a park ranger with a radio | a letter carrier on the last route
@@ -828,6 +866,7 @@ praise: I sat in silence for ten minutes after the credits. | It made me call my
 gripe: You walk, slowly, and that is all. | Two hours for this price? | Pretentious in places. | No replay value.
 
 theme: western
+store: Action | Adventure | RPG
 genre: western action game | cowboy adventure | wild west shooter
 mood: dusty | gritty | sun-bleached | lawless | laconic | vengeful
 who: a bounty hunter with a bad tooth | a sheriff without a town | a widow with a rifle | an outlaw who found religion
@@ -847,6 +886,7 @@ gripe: Horses get stuck on pebbles. | Gunfights are whack-a-mole. | The story lo
  | Too much riding through nothing.
 
 theme: language
+store: Casual | Simulation
 genre: educational game | language learning game | history quiz game
 mood: friendly | clever | instructive | playful | curious | encouraging
 who: an exchange student in a talking city | a parrot who collects words | a museum guide with amnesia

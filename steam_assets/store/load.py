@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from steam_assets.store.catalog import get_table
 from steam_assets.store.files import PUBLISHED_TABLES, InputFile
+from steam_assets.store.genres import add_genres, takes_genres
 from steam_assets.store.records import BrokenRecord, read_header, read_rows
 from steam_assets.store.rejects import Reject, Rejects
 from steam_assets.store.row_check import RowCheck
@@ -40,7 +41,8 @@ class LoadProgress:
 class LoadReport:
     """What became of a file's rows: read = inserted + updated + unchanged + repeated + rejected.
 
-    ``repeated`` rows have a key that a later row of the same file has too: the later one counts.
+    ``repeated`` rows have a key that a later row of the same file has too: the later one counts. ``genres`` is how many
+    entries of application_genres its pages added.
     """
 
     table: str
@@ -54,6 +56,7 @@ class LoadReport:
     rejects_file: str | None
     ignored_columns: tuple[str, ...]
     warnings: tuple[str, ...]
+    genres: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,22 +87,24 @@ def load_file(
     with conn:
         check_schema(conn)
         check_writable(conn)
-        check = RowCheck(table, get_table(conn, table.name))
+        pages = table.name == "applications" and file.format == "jsonl" and takes_genres(conn)
+        check = RowCheck(table, get_table(conn, table.name), with_genres=pages)
     survey = _survey(file, check, progress)
     check.require(file.label, survey.columns)
     upsert = Upsert(check.shape, table.key, tuple(check.converters))
     with conn, conn.cursor() as cursor:
         upsert.create_staging(cursor)
 
-    read = 0
+    read = genres = 0
     total = Outcome()
     with Rejects(file.label) as rejects:
         for chunk in _chunks(_checked_rows(file, check, survey.repeated)):
             rows = [row for row in chunk if isinstance(row, StagedRow)]
-            outcome = _write_chunk(conn, upsert, rows)
+            outcome, added = _write_chunk(conn, upsert, rows)
             for reject in (*(row for row in chunk if isinstance(row, Reject)), *outcome.rejects):
                 rejects.add(reject)
             total = total.plus(outcome)
+            genres += added
             read += len(chunk)
             progress(LoadProgress(file.label, file.table, read, survey.rows - len(survey.repeated)))
     return LoadReport(
@@ -112,8 +117,9 @@ def load_file(
         repeated=len(survey.repeated),
         rejected=rejects.count,
         rejects_file=None if rejects.path is None else str(rejects.path),
-        ignored_columns=tuple(sorted(survey.columns.difference(check.converters))),
+        ignored_columns=tuple(sorted(survey.columns.difference(check.taken))),
         warnings=check.warnings(),
+        genres=genres,
     )
 
 
@@ -176,8 +182,11 @@ def _chunks(rows: Iterator[StagedRow | Reject]) -> Iterator[list[StagedRow | Rej
         yield chunk
 
 
-def _write_chunk(conn: Connection, upsert: Upsert, rows: list[StagedRow]) -> Outcome:
-    """One transaction; rows that fill the same columns together, whatever their order: a key is in a file once."""
+def _write_chunk(conn: Connection, upsert: Upsert, rows: list[StagedRow]) -> tuple[Outcome, int]:
+    """One transaction; rows that fill the same columns together, whatever their order: a key is in a file once.
+
+    Returns what became of the rows, and how many genres they added.
+    """
     groups: dict[tuple[str, ...], list[StagedRow]] = {}
     for row in rows:
         groups.setdefault(row.columns, []).append(row)
@@ -188,7 +197,11 @@ def _write_chunk(conn: Connection, upsert: Upsert, rows: list[StagedRow]) -> Out
             with conn, conn.cursor() as cursor:
                 for group in groups.values():
                     outcome = outcome.plus(upsert.write(cursor, group))
-            return outcome
+                refused = {reject.line for reject in outcome.rejects}
+                added = add_genres(
+                    cursor, {int(row.key[0]): row.genres for row in rows if row.line not in refused and row.genres}
+                )
+            return outcome, added
         except TransactionRollbackError:
             if attempt == WRITE_ATTEMPTS:
                 raise

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from steam_assets.columns import COLUMNS
 from steam_assets.store.catalog import Table, TableColumn
 from steam_assets.store.files import PublishedTable, UnknownFile
+from steam_assets.store.genres import KEY as GENRES
+from steam_assets.store.genres import genre_names
 from steam_assets.store.records import Record
 from steam_assets.store.upsert import FILLED_ON_INSERT, StagedRow
 from steam_assets.store.values import BadValue, Converter, NotADate, converter, shown, whole_number_text
@@ -18,9 +20,10 @@ class RowCheck:
     """What a table takes from a file, and the check of each row against it.
 
     Never written: generated columns, vectors with their runs and digests, and types that files do not fill.
+    ``with_genres`` takes the names that its rows list besides, for tables of their own.
     """
 
-    def __init__(self, table: PublishedTable, shape: Table) -> None:
+    def __init__(self, table: PublishedTable, shape: Table, with_genres: bool = False) -> None:
         self.shape = shape
         self.table = table
         self.converters = {name: found for name, column in shape.columns.items() if (found := self._converter(column))}
@@ -30,8 +33,15 @@ class RowCheck:
             if column.not_null and (column.has_default or column.name in FILLED_ON_INSERT.get(table.name, {}))
         }
         self._required = {column.name for column in shape.columns.values() if column.not_null} - self._not_given
+        self._with_genres = with_genres
         self._no_dates: Counter[str] = Counter()
         self._first_no_date: dict[str, str] = {}
+        self._no_genres: list[int] = []
+
+    @property
+    def taken(self) -> Collection[str]:
+        """The columns of a file that are not ignored."""
+        return {*self.converters, GENRES} if self._with_genres else set(self.converters)
 
     def require(self, label: str, columns: Collection[str]) -> None:
         """Raise when a column that every row needs is in none of a file's rows."""
@@ -69,14 +79,30 @@ class RowCheck:
                 raise BadValue(f"{name} is empty")
             columns.append(name)
             cells.append(r"\N" if text is None else _escaped(text))
-        return StagedRow(record.line, key, tuple(columns), "\t".join(cells) + "\n")
+        return StagedRow(record.line, key, tuple(columns), "\t".join(cells) + "\n", self._genres(record))
 
     def warnings(self) -> tuple[str, ...]:
         """What was changed in rows that were kept, a sentence for each column."""
-        return tuple(
+        dates = (
             f"{name}: {count} values are no dates and became NULL, first on {self._first_no_date[name]}"
             for name, count in sorted(self._no_dates.items())
         )
+        if not self._no_genres:
+            return tuple(dates)
+        lines = self._no_genres
+        return (
+            *dates,
+            f"{GENRES}: {len(lines)} values are no lists of names and were left out, first on line {lines[0]}",
+        )
+
+    def _genres(self, record: Record) -> tuple[str, ...]:
+        if not self._with_genres:
+            return ()
+        try:
+            return genre_names(record.values.get(GENRES))
+        except BadValue:
+            self._no_genres.append(record.line)
+            return ()
 
     def _converted(self, line: int, name: str, value: object, convert: Converter) -> str | None:
         try:

@@ -1,7 +1,7 @@
 """What must exist before anything is embedded: planned as SQL one can read, then applied. Nothing is ever dropped but a
 constraint that forbids a second recipe. Which run a column holds is runs.py; the tables' DDL is schema.sql."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import errors, sql
@@ -45,17 +45,20 @@ class SchemaPlan:
 
 
 def plan_schema(
-    conn: connection, columns: Sequence[TextColumn], model_dimension: int, indexed: bool = True
+    conn: connection, columns: Sequence[TextColumn], dimension: int | Mapping[TextColumn, int], indexed: bool = True
 ) -> SchemaPlan:
     """What the database lacks for ``columns`` and a model of this dimension; an empty plan when it lacks nothing.
 
-    ``indexed`` plans the indexes of missing_index.py too. Holds other inits off until the transaction ends: commit
-    after apply_schema, or roll back. Raises DimensionMismatch, SchemaMismatch for tables that a newer version made,
-    DatabaseUnavailable without pgvector, and SteamAssetsError for a table or column that cannot be used.
+    ``dimension`` is that of all columns, or says each one's; ``indexed`` plans the indexes of missing_index.py too.
+    Holds other inits off until the transaction ends: commit after apply_schema, or roll back. Raises DimensionMismatch,
+    SchemaMismatch for tables that a newer version made, DatabaseUnavailable without pgvector, and SteamAssetsError for
+    a table or column that cannot be used.
     """
     check_registry(tuple(columns))
-    if not 0 < model_dimension <= MAX_DIMENSION:
-        raise SteamAssetsError(f"A vector has 1 to {MAX_DIMENSION} numbers; found {model_dimension}.")
+    dimensions = dict.fromkeys(columns, dimension) if isinstance(dimension, int) else dimension
+    for numbers in dimensions.values():
+        if not 0 < numbers <= MAX_DIMENSION:
+            raise SteamAssetsError(f"A vector has 1 to {MAX_DIMENSION} numbers; found {numbers}.")
     with conn.cursor() as cursor:
         try:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (INIT_LOCK,))
@@ -69,7 +72,7 @@ def plan_schema(
         *_extension(conn, found),
         *mend_runs(conn, notices),
         *_tables(conn, columns, found),
-        *(step for column in columns for step in _columns(conn, column, model_dimension, found, notices)),
+        *(step for column in columns for step in _columns(conn, column, dimensions[column], found, notices)),
     ]
     for column in columns if indexed else ():
         table = find_table(conn, column.schema, column.table)

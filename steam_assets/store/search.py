@@ -1,27 +1,29 @@
-"""Exact nearest neighbours by cosine over one run's vectors. Indexes and filters are not here."""
+"""Rows of one run nearest to a vector: through an index of ours, or by comparing every row. Statements: variants.py."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from psycopg2 import sql
 from psycopg2.extensions import connection
+from psycopg2.extras import Json
 
 from steam_assets.columns import TextColumn
+from steam_assets.store.hnsw import index_records, serving_index
+from steam_assets.store.projections import current_projection
 from steam_assets.store.states import names
+from steam_assets.store.variants import ALL_ROWS, MAX_EF_SEARCH, SearchIndex, nearest_exactly, nearest_through
+from steam_assets.store.vector_indexes import exact_scan_notice
 
-SNIPPET_CHARACTERS = 160
+ITERATIVE_SINCE = (0, 8)
+"""From this pgvector on an index goes on looking where a filter leaves fewer rows than were asked for."""
+MAX_SCAN_TUPLES = 20_000
+"""pgvector's default: after so many rows of the graph, comparing every row that fits the filter is no worse."""
+MANY_ROWS = 10_000
+"""So many vectors are compared in 0.1 s or less; with more a person may want to know why a search takes its time."""
 
-# Plus 0: no index gives this order, so it is exact; an HNSW index would answer from a part of the rows, of all runs.
-NEAREST = sql.SQL("""
-    SELECT t.{id}::text,
-           1 - (t.{vector}::vector <=> {query}::vector) AS cosine,
-           left(regexp_replace(regexp_replace(t.{text}, '<[^>]*>', ' ', 'g'), '\\s+', ' ', 'g'), {characters})
-    FROM {table} AS t
-    WHERE t.{run} = {run_id}
-      AND t.{vector} IS NOT NULL
-    ORDER BY (t.{vector}::vector <=> {query}::vector) + 0
-    LIMIT {k}
-""")
+SETTINGS = "SELECT count(set_config(key, value, TRUE)) FROM jsonb_each_text(%s)"
 
 LEFT_OUT = sql.SQL("""
     SELECT count(*)
@@ -30,35 +32,180 @@ LEFT_OUT = sql.SQL("""
       AND t.{run} IS DISTINCT FROM {run_id}
 """)
 
+STORED = sql.SQL("""
+    SELECT t.{id}::text, t.{vector}::vector::real[]
+    FROM {table} AS t
+    WHERE t.{id} = {wanted}
+      AND t.{run} = {run_id}
+      AND t.{vector} IS NOT NULL
+""")
+
+ESTIMATED_ROWS = """
+    SELECT t.reltuples
+    FROM pg_class AS t
+    JOIN pg_namespace AS s ON s.oid = t.relnamespace
+    WHERE s.nspname = %s
+      AND t.relname = %s
+"""
+
 
 @dataclass(frozen=True)
-class Hit:
-    """A row near the query: its id, cosine similarity and the start of its text."""
+class Neighbour:
+    """A row and its cosine similarity to the query."""
 
     id: str
     cosine: float
-    text: str
 
 
-def nearest(conn: connection, column: TextColumn, run_id: int, query: Sequence[float], k: int) -> list[Hit]:
-    """The ``k`` rows of a run nearest to ``query``, nearest first."""
-    vector = "[" + ",".join(map(repr, map(float, query))) + "]"
-    statement = NEAREST.format(
-        **names(column),
-        query=sql.Literal(vector),
-        run_id=sql.Literal(run_id),
-        k=sql.Literal(k),
-        characters=sql.Literal(SNIPPET_CHARACTERS),
-    )
-    with conn.cursor() as cur:
-        cur.execute(statement)
-        return [Hit(*row) for row in cur.fetchall()]
+@dataclass(frozen=True)
+class Nearest:
+    """Rows, nearest first, and how they were found: "exact", or "hnsw" with the variant of the index."""
+
+    rows: list[Neighbour]
+    how: str
+
+
+@contextmanager
+def snapshot(conn: connection, timeout_s: float | None = None) -> Iterator[None]:
+    """Everything read inside is of one moment: the run that serves, its index and its rows. Nothing can be written.
+
+    ``timeout_s`` is what each statement may take; without it, what the session allows. No transaction may be open.
+    """
+    with conn, conn.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # Compiling a plan (jit) takes longer than it saves: an index answers, or pgvector's own code compares the rows.
+        limits = {} if timeout_s is None else {"statement_timeout": f"{max(1, int(1_000 * timeout_s))}ms"}
+        cursor.execute(SETTINGS, (Json({"jit": "off", **limits}),))
+        yield
+
+
+def find_nearest(
+    conn: connection,
+    column: TextColumn,
+    run_id: int,
+    query: Sequence[float],
+    k: int,
+    condition: sql.Composable = ALL_ROWS,
+) -> Nearest:
+    """The ``k`` rows of a run nearest to ``query`` for which ``condition`` on ``t`` holds, in a transaction.
+
+    Through the index that serves the run, where there is one, unless that finds fewer rows than there are.
+    """
+    index = serving_index(conn, column, run_id)
+    if index is not None:
+        rows = _through(conn, index, column, run_id, query, k, condition)
+        if rows is not None and len(rows) == k:
+            return Nearest(rows, f"hnsw {index.variant.name}")
+    return compare_all(conn, column, run_id, query, k, condition)
+
+
+def compare_all(
+    conn: connection,
+    column: TextColumn,
+    run_id: int,
+    query: Sequence[float],
+    k: int,
+    condition: sql.Composable = ALL_ROWS,
+) -> Nearest:
+    """The same, exactly: no row is left unseen, whatever indexes there are."""
+    return Nearest(_neighbours(conn, nearest_exactly(column, run_id, query, k, condition)), "exact")
+
+
+def _through(
+    conn: connection,
+    index: SearchIndex,
+    column: TextColumn,
+    run_id: int,
+    query: Sequence[float],
+    k: int,
+    condition: sql.Composable,
+) -> list[Neighbour] | None:
+    """The ``k`` rows that the index finds, perhaps fewer; None where it cannot be asked this."""
+    projected = None
+    if index.variant.projected:
+        projection = current_projection(conn, column, run_id)
+        if projection is None or projection.table != index.projection:
+            return None
+        projected = projection.project(query)
+    candidates = index.candidates(k)
+    settings = {"hnsw.ef_search": str(index.least_ef_search(k))}
+    if has_iterative_scans(conn):
+        # Relaxed: the candidates are put in order by the stored vectors anyway.
+        settings["hnsw.iterative_scan"] = "relaxed_order"
+        settings["hnsw.max_scan_tuples"] = str(max(MAX_SCAN_TUPLES, 2 * candidates))
+    elif condition is not ALL_ROWS or candidates > MAX_EF_SEARCH:
+        return None
+    with conn.cursor() as cursor:
+        cursor.execute(SETTINGS, (Json(settings),))
+    statement = nearest_through(index, column, run_id, query, k, condition, projected_query=projected)
+    return _neighbours(conn, statement)
+
+
+def _neighbours(conn: connection, statement: sql.Composed) -> list[Neighbour]:
+    with conn.cursor() as cursor:
+        cursor.execute(statement)
+        return [Neighbour(id_, cosine) for id_, cosine in cursor.fetchall() if cosine is not None]
+
+
+def has_iterative_scans(conn: connection) -> bool:
+    """Whether this database's pgvector can go on where a filter has left too few rows."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        (version,) = cursor.fetchone() or ("0",)
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= ITERATIVE_SINCE
+
+
+def why_exact(conn: connection, column: TextColumn, run_id: int) -> str | None:
+    """Why searches of a run compare every row, for a person who wonders; None where nobody would."""
+    if (dropped := exact_scan_notice(conn, column)) is not None:
+        return dropped
+    build = f"`steam-assets index build {column}`"
+    records = index_records(conn, column)
+    serving = next((record for record in records if record.serves(run_id)), None)
+    if serving is not None:
+        if serving.projection is None or current_projection(conn, column, run_id) is not None:
+            return None
+        return f"exact scan of every row: rows were written since {serving.name} was projected; {build} builds it anew"
+    for record in records:
+        if record.run_id != run_id:
+            reason = f"{record.name} is of run {record.run_id}, and searches read run {run_id}"
+        else:
+            reason = f"{record.name} is not measured yet" if record.is_there else f"{record.name} is gone"
+        return f"exact scan of every row: {reason}; {build} builds it anew"
+    if estimated_rows(conn, column) <= MANY_ROWS:
+        return None
+    return f"exact scan of every row: there is no index; {build} builds one"
+
+
+def estimated_rows(conn: connection, column: TextColumn) -> int:
+    """Rows of the column's table as PostgreSQL last counted them; none of a table that it never has."""
+    with conn.cursor() as cursor:
+        cursor.execute(ESTIMATED_ROWS, (column.schema, column.table))
+        (rows,) = cursor.fetchone() or (0,)
+    return max(0, int(rows))
 
 
 def count_left_out(conn: connection, column: TextColumn, run_id: int) -> int:
     """Rows with a vector of another run, which a search of ``run_id`` does not see."""
-    with conn.cursor() as cur:
-        cur.execute(LEFT_OUT.format(**names(column), run_id=sql.Literal(run_id)))
-        row = cur.fetchone()
-    assert row is not None
-    return int(row[0])
+    with conn.cursor() as cursor:
+        cursor.execute(LEFT_OUT.format(**names(column), run_id=sql.Literal(run_id)))
+        (rows,) = cursor.fetchone() or (0,)
+    return int(rows)
+
+
+def stored_vector(conn: connection, column: TextColumn, run_id: int, wanted: str) -> tuple[str, list[float]] | None:
+    """A row's id as others have it, and its vector of this run; None where there is no such row or vector."""
+    literal = _id_literal(column, wanted)
+    if literal is None:
+        return None
+    with conn.cursor() as cursor:
+        cursor.execute(STORED.format(**names(column), wanted=literal, run_id=sql.Literal(run_id)))
+        return cursor.fetchone()
+
+
+def _id_literal(column: TextColumn, wanted: str) -> sql.Composable | None:
+    """An id that a person wrote; None where it can be none of this column."""
+    if column.id_type == "text":
+        return None if "\0" in wanted else sql.Literal(wanted)
+    is_number = re.fullmatch(r"\s*[+-]?[0-9]{1,19}\s*", wanted) is not None
+    return sql.Literal(int(wanted)) if is_number and -(2**63) <= int(wanted) < 2**63 else None

@@ -10,6 +10,7 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from steam_assets.errors import SteamAssetsError
+from steam_assets.store import genres
 from steam_assets.store.catalog import Reference, Table
 from steam_assets.store.rejects import Reject
 
@@ -54,12 +55,16 @@ FILLED_ON_INSERT: dict[str, dict[str, sql.SQL]] = {
 
 @dataclass(frozen=True, slots=True)
 class StagedRow:
-    """A checked row: its line, its key as text, the columns it fills, and those values as one line of COPY."""
+    """A checked row: its line, its key as text, the columns it fills, and those values as one line of COPY.
+
+    ``genres`` are names that go to other tables (genres.py).
+    """
 
     line: int
     key: tuple[str, ...]
     columns: tuple[str, ...]
     copy: str
+    genres: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ class Upsert:
             if reference.column in columns and reference.table != self._shape.name
             for reject in self._orphans(cursor, reference, rows)
         ]
+        moved = genres.step_aside(cursor, STAGING) if self._brings_genres(columns) else []
         try:
             cursor.execute(insert_new)
         except errors.InvalidColumnReference:
@@ -134,7 +140,11 @@ class Upsert:
         if update_changed is not None:
             cursor.execute(update_changed)
             updated = cursor.rowcount
+        genres.hand_over(cursor, moved)
         return Outcome(inserted, updated, tuple(rejects))
+
+    def _brings_genres(self, columns: tuple[str, ...]) -> bool:
+        return (self._shape.schema, self._shape.name) == ("public", "genres") and "name" in columns
 
     def _orphans(self, cursor: Cursor, reference: Reference, rows: Sequence[StagedRow]) -> list[Reject]:
         cursor.execute(

@@ -21,8 +21,9 @@ class Variant:
     """What an HNSW index holds of a vector, and how it is asked.
 
     ``expression`` makes that of a ``{value}`` of ``{dimension}`` numbers, in the index and in the query alike.
-    ``oversample`` candidates are fetched for each hit and ordered again by the stored vectors; ``max_dimension`` is
-    pgvector's for the type. A ``projected`` variant indexes rows of a projection (projections.py), not the column's.
+    At least ``oversample`` candidates are fetched for each hit and ordered again by the stored vectors;
+    ``max_dimension`` is pgvector's for the type. A ``projected`` variant indexes rows of a projection (projections.py),
+    not the column's.
     """
 
     name: str
@@ -86,6 +87,15 @@ class SearchIndex:
     ef_search: int
     projection: str | None = None
 
+    def candidates(self, k: int) -> int:
+        """Rows to fetch for ``k`` hits; where they are ordered again, all that the index looks at anyway."""
+        oversample = self.variant.oversample
+        return k if oversample == 1 else max(k * oversample, self.ef_search)
+
+    def least_ef_search(self, k: int) -> int:
+        """The hnsw.ef_search for ``k`` hits: without an iterative scan an index gives no more rows than that."""
+        return min(MAX_EF_SEARCH, max(self.ef_search, self.candidates(k)))
+
 
 ALL_ROWS = sql.SQL("TRUE")
 
@@ -140,7 +150,6 @@ def nearest_through(
     k: int,
     condition: sql.Composable = ALL_ROWS,
     projected_query: Sequence[float] | None = None,
-    oversample: int | None = None,
 ) -> sql.Composed:
     """The same through an index; ``projected_query`` is the query as a projected variant has it.
 
@@ -167,7 +176,7 @@ def nearest_through(
         operator=sql.SQL(variant.operator),
         key_of_query=variant.key(vector_literal(asked), dimension),
         query=vector_literal(query),
-        candidates=sql.Literal(k * (oversample or variant.oversample)),
+        candidates=sql.Literal(index.candidates(k)),
         k=sql.Literal(k),
     )
 

@@ -156,7 +156,8 @@ class BulkAdvice:
             f"{self.seconds_to_build:,.0f} s to build it again (measured with 1,024 numbers; an encoder of fewer than "
             f"{ROWS_PER_S_WITH_INDEX} rows/s hides the writing). To have it dropped and recorded, set "
             "STEAM_ASSETS_DROP_INDEX=1 or use `steam-assets embed --drop-index`; searches then compare every row "
-            "until it is built again."
+            "until it is built again, which `steam-assets embed` does for an index of `steam-assets index build` when "
+            "the column is complete."
         )
 
 
@@ -242,5 +243,5 @@ def exact_scan_notice(conn: connection, column: TextColumn) -> str | None:
     return (
         "exact scan of every row: "
         + "; ".join(f"{index.name} was dropped for bulk work on {index.dropped_at:%Y-%m-%d}" for index in dropped)
-        + f". To build it again: {'; '.join(index.definition for index in dropped)}"
+        + f". `steam-assets index build {column}` builds one again"
     )

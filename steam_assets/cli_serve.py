@@ -1,0 +1,26 @@
+"""`steam-assets serve`: search over HTTP, and its page. The other verbs are in cli.py."""
+
+# Heavy imports are inside the verb, so that --help answers at once.
+from typing import Unpack
+
+import click
+
+from steam_assets.options import DeviceOptions, database_option, device_options, gpu
+
+
+@click.command()
+@database_option
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Of the service; 0 is any free one."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Whom it listens to; it has no login.")
+@device_options
+def serve(port: int, host: str, **device: Unpack[DeviceOptions]) -> None:
+    """Answer searches over HTTP, with a page for people, until Ctrl-C.
+
+    The model is loaded once, so `steam-assets search --url http://127.0.0.1:8000 TEXT` answers at once.
+    """
+    from steam_assets.service.serve import serve as serve_searches
+    from steam_assets.store.database import find_database
+
+    serve_searches(find_database(), gpu(device).encoder, host, port, click.echo)

@@ -1,0 +1,60 @@
+"""Dropping HNSW indexes of ours beside searches: asked for, replaced, or half built. Building is hnsw_build.py's."""
+
+from psycopg2 import errors, sql
+from psycopg2.extensions import connection
+
+from steam_assets.columns import TextColumn
+from steam_assets.store.hnsw import BEING_BUILT, REPLACED, index_name, is_valid, qualified, schema_of
+from steam_assets.store.hnsw_checks import check_owner
+from steam_assets.store.hnsw_lock import building
+from steam_assets.store.hnsw_records import forget_index
+from steam_assets.store.interruptible import execute_interruptibly
+from steam_assets.store.variants import VARIANTS, Variant
+
+WAITS = "60s"
+"""An index goes when the transactions that may use it have ended; with a dump among them that takes hours."""
+
+RENAME = sql.SQL("ALTER INDEX {name} RENAME TO {other}")
+DROP = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+def drop_index(conn: connection, column: TextColumn, variant: Variant) -> bool:
+    """Drop the column's index of this variant and its record; whether there was one. Searches then compare every row.
+
+    In autocommit. Raises IndexBeingBuilt, IndexImpossible, or LockNotAvailable where old transactions stay too long:
+    then it goes with the next build.
+    """
+    check_owner(conn, column)
+    name = index_name(column, variant)
+    with building(conn, column):
+        was_left = drop_leftovers(conn, column)
+        is_there = is_valid(conn, schema_of(column, variant), name) is not None
+        with conn, conn.cursor() as cursor:
+            forget_index(conn, column, variant)
+            if is_there:
+                other = sql.Identifier(name + REPLACED)
+                cursor.execute(RENAME.format(name=qualified(column, variant), other=other))
+        execute_interruptibly(conn, DROP.format(name=qualified(column, variant, REPLACED)))
+    return is_there or bool(was_left)
+
+
+def drop_leftovers(conn: connection, column: TextColumn) -> list[str]:
+    """Drop what killed builds have left; the names of those that are gone. Only while ``building``, in autocommit."""
+    return [
+        index_name(column, variant) + ending
+        for variant in VARIANTS
+        for ending in (BEING_BUILT, REPLACED)
+        if is_valid(conn, schema_of(column, variant), index_name(column, variant) + ending) is not None
+        and drop_concurrently(conn, column, variant, ending)
+    ]
+
+
+def drop_concurrently(conn: connection, column: TextColumn, variant: Variant, ending: str) -> bool:
+    """Drop a passing index; False where transactions that may use it stay too long: then the next build drops it."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, FALSE)", (WAITS,))
+    try:
+        execute_interruptibly(conn, DROP.format(name=qualified(column, variant, ending)))
+    except errors.LockNotAvailable:
+        return False
+    return True
