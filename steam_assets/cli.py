@@ -36,6 +36,7 @@ from steam_assets.options import (
     gpu,
     json_option,
     keep_to_embedded_database,
+    loader,
     port_option,
     upkeep_options,
 )
@@ -101,7 +102,7 @@ def init(model: str | None, adopt: bool, no_index: bool, dry_run: bool, **device
         if not str(done.plan):
             click.echo("The schema is complete; nothing to do.")
         for column in COLUMNS if adopt else ():
-            click.echo(adoption_line(column, adopt_column(conn, column, gpu(device).encoder)))
+            click.echo(adoption_line(column, adopt_column(conn, column, loader(device))))
     click.echo(f"Model: {done.model_name}. Next: `steam-assets load FILES`, then `steam-assets embed`.")
 
 
@@ -181,7 +182,7 @@ def embed(
         for column in chosen:
             check_environment_agrees(target_run(conn, column), column)
     if dry_run:
-        found = [estimate(connect, column, gpu(device).encoder) for column in chosen]
+        found = [estimate(connect, column, loader(device)) for column in chosen]
         click.echo(json.dumps([asdict(e) for e in found]) if as_json else "\n".join(map(estimate_lines, found)))
         return
     config = {"max_failed_percent": max_failed_percent, "drop_index": drop_index, "vacuum": vacuum}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ def vectors_options(verb: Verb) -> Verb:
 
 def load_vectors(path: Path, ids: Path | None, column: str | None, as_json: bool) -> None:
     """What `steam-assets load --vectors` does."""
-    from steam_assets.defs.resources import GpuResource
+    from steam_assets.encoder.loading import EncoderSettings, load_encoder
     from steam_assets.exports.importing import import_vectors
     from steam_assets.exports.vector_files import open_vectors
 
@@ -111,7 +112,9 @@ def load_vectors(path: Path, ids: Path | None, column: str | None, as_json: bool
             done += rows
             told(done, file.rows)
 
-        report = import_vectors(connect, chosen, file, GpuResource.from_environment().encoder, progress)
+        report = import_vectors(
+            connect, chosen, file, partial(load_encoder, settings=EncoderSettings.from_environment()), progress
+        )
     click.echo(json.dumps(asdict(report)) if as_json else "\n".join(_import_lines(report)))
     if report.changed or report.unknown:
         sys.exit(EXIT_INCOMPLETE)

@@ -8,7 +8,7 @@ from typing import Unpack
 import click
 
 from steam_assets.columns import find_column
-from steam_assets.options import DeviceOptions, connect, database_option, device_options, gpu, json_option
+from steam_assets.options import DeviceOptions, connect, database_option, device_options, json_option, loader
 
 
 @click.command()
@@ -66,8 +66,7 @@ def search(
     else:
         from steam_assets.search import Searcher
 
-        # Dagster, which resources are made of, is imported with the model: --like needs neither.
-        searcher = Searcher(connect, lambda model: gpu(device).encoder(model))
+        searcher = Searcher(connect, loader(device))
         column = None if name is None else find_column(name)
         if text is not None:
             results = searcher.search(text, column=column, k=k, where=where, hybrid=hybrid, exact=exact)

@@ -5,7 +5,7 @@ from typing import Unpack
 
 import click
 
-from steam_assets.options import DeviceOptions, database_option, device_options, gpu
+from steam_assets.options import DeviceOptions, database_option, device_options, loader
 
 
 @click.command()
@@ -23,4 +23,4 @@ def serve(port: int, host: str, **device: Unpack[DeviceOptions]) -> None:
     from steam_assets.service.serve import serve as serve_searches
     from steam_assets.store.database import find_database
 
-    serve_searches(find_database(), gpu(device).encoder, host, port, click.echo)
+    serve_searches(find_database(), loader(device), host, port, click.echo)

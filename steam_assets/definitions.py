@@ -20,6 +20,7 @@ from steam_assets.defs.measured_variants import build_variants_asset, build_vari
 from steam_assets.defs.pictures import build_maps
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.defs.retention import build_purge_schedule
+from steam_assets.encoder.loading import EncoderSettings
 from steam_assets.logs import print_json_lines
 from steam_assets.settings import read_dotenv
 
@@ -30,7 +31,7 @@ def build_definitions(columns: Sequence[TextColumn] = COLUMNS, gpu: GpuResource 
     print_json_lines()
     check_registry(tuple(columns))
     database = DatabaseResource()
-    gpu = gpu or GpuResource.from_environment()
+    gpu = gpu or GpuResource.of(EncoderSettings.from_environment())
     tables = {table_key(column): build_table_asset(column) for column in columns}
     return dg.Definitions(
         assets=[

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
     from steam_assets.defs.resources import GpuResource
+    from steam_assets.encoder.encoder import Encoder
+    from steam_assets.encoder.loading import EncoderSettings
+    from steam_assets.encoder.models import Model
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
 
@@ -101,18 +105,32 @@ def connect() -> "connection":
     return connect_to(find_database(context.meta.get(DATABASE_URL) if context is not None else None))
 
 
-def gpu(options: DeviceOptions) -> "GpuResource":
-    """The GPU resource of the device options, and of the environment where they say nothing."""
-    from steam_assets.defs.resources import GpuResource
+def encoder_settings(options: DeviceOptions) -> "EncoderSettings":
+    """How the model runs, by the device options, and by the environment where they say nothing."""
+    from steam_assets.encoder.loading import EncoderSettings
 
     batch_tokens = options["batch_tokens"]
     if options["batch_size"]:
         batch_tokens = options["batch_size"] * TOKENS_PER_ROW
         click.echo(f"--batch_size {options['batch_size']} is taken as --batch-tokens {batch_tokens}.", err=True)
-    return GpuResource.from_environment(
+    return EncoderSettings.from_environment(
         *(options["device"], options["dtype"], batch_tokens),
         *(options["backend"], options["compiled"], options["endpoint"]),
     )
+
+
+def loader(options: DeviceOptions) -> "Callable[[Model], Encoder]":
+    """What loads a model so, once per process; it leases no device."""
+    from steam_assets.encoder.loading import load_encoder
+
+    return partial(load_encoder, settings=encoder_settings(options))
+
+
+def gpu(options: DeviceOptions) -> "GpuResource":
+    """The GPU resource of the same, for what leases a device or runs in Dagster, which takes 2 s to import."""
+    from steam_assets.defs.resources import GpuResource
+
+    return GpuResource.of(encoder_settings(options))
 
 
 def keep_to_embedded_database(context: click.Context) -> None:

@@ -23,8 +23,8 @@ from steam_assets.defs.lost_runs import fail_lost_runs
 from steam_assets.defs.partitions import register_ranges
 from steam_assets.defs.pools import fit_pool
 from steam_assets.defs.recut import RecutWatch
-from steam_assets.defs.resources import GpuResource
 from steam_assets.device_lease import device_slots
+from steam_assets.encoder.loading import EncoderSettings
 from steam_assets.errors import SteamAssetsError
 from steam_assets.health import Lookout, others_line
 from steam_assets.logs import rotate
@@ -192,7 +192,7 @@ def serve(
 def prepare(connect: Callable[[], connection], columns: Sequence[TextColumn], say: Callable[[str], None]) -> None:
     """What must be so before the daemon starts: slots for the devices, ranges for every id, no run that is dead."""
     with open_instance() as instance:
-        fit_pool(instance, device_slots(GpuResource.from_environment().settings))
+        fit_pool(instance, device_slots(EncoderSettings.from_environment()))
         with closing(connect()) as conn:
             initialised = is_initialised(conn)
             for column in columns:

@@ -17,6 +17,7 @@ from steam_assets.defs.assets import vector_key
 from steam_assets.defs.jobs import EVERYTHING_STEP, column_job_name
 from steam_assets.defs.lost_runs import build_lost_runs_sensor, fail_lost_runs, steps
 from steam_assets.defs.partitions import partitions_of, registered_ranges
+from steam_assets.defs.pictures import map_key
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.rules import RULES
 from steam_assets.store.database import connect, find_database
@@ -165,10 +166,12 @@ def test_dead_runs_of_the_asset_s_page_are_found_and_those_with_anybody_else_s_s
 
 def test_the_steps_whose_lock_is_looked_for_are_those_of_the_jobs(definitions: dg.Definitions) -> None:
     """A step under another name would never be found dead."""
-    jobs = [job for job in definitions.resolve_all_job_defs() if job.name.startswith(("embed_", "check_"))]
-    assert len(jobs) == 2 * len(COLUMNS) + 1
+    jobs = [job for job in definitions.resolve_all_job_defs() if job.name.startswith(("embed_", "check_", "index_"))]
+    assert len(jobs) == 3 * len(COLUMNS) + 1
     found = {node.name for job in jobs for node in job.nodes}
-    assert {EVERYTHING_STEP, *(step for column in COLUMNS for step in steps(column))} == found
+    maps = {"__".join(map_key(column).path) for column in COLUMNS}  # which have no job of their own
+    assert {EVERYTHING_STEP, *(step for column in COLUMNS for step in steps(column))} == found | maps
+    assert maps & {node.name for node in definitions.resolve_implicit_global_asset_job_def().nodes}
 
 
 @pytest.mark.usefixtures("impatient")

@@ -12,7 +12,6 @@ from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.loading import EncoderSettings, load_encoder
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.monitor import SystemMonitor
-from steam_assets.settings import flag_setting, integer_setting, setting
 from steam_assets.store.database import connect, find_database
 
 
@@ -37,23 +36,15 @@ class GpuResource(dg.ConfigurableResource[Encoder]):
     _leases: list[DeviceLease] = PrivateAttr(default_factory=list)
 
     @classmethod
-    def from_environment(
-        cls,
-        device: str | None = None,
-        dtype: str | None = None,
-        batch_tokens: int | None = None,
-        backend: str | None = None,
-        compiled: bool | None = None,
-        endpoint: str | None = None,
-    ) -> "GpuResource":
-        """What is given, else what the environment says, else the defaults."""
+    def of(cls, settings: EncoderSettings) -> "GpuResource":
+        """The resource of an encoder's settings."""
         return cls(
-            device=device or setting("STEAM_ASSETS_DEVICE") or "auto",
-            dtype=dtype or setting("STEAM_ASSETS_DTYPE") or "auto",
-            batch_tokens=batch_tokens or integer_setting("STEAM_ASSETS_BATCH_TOKENS"),
-            backend=backend or setting("STEAM_ASSETS_BACKEND") or "torch",
-            compiled=flag_setting("STEAM_ASSETS_COMPILE") if compiled is None else compiled,
-            endpoint=endpoint or setting("STEAM_ASSETS_ENDPOINT"),
+            device=settings.device,
+            dtype=settings.dtype,
+            batch_tokens=settings.batch_tokens,
+            backend=settings.backend,
+            compiled=settings.compiled,
+            endpoint=settings.endpoint,
         )
 
     @property

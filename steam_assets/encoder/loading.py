@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 from steam_assets.encoder.backend import Backend
 from steam_assets.encoder.device import find_device, find_dtype
@@ -10,6 +11,7 @@ from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
 from steam_assets.encoder.tokens import TextTokenizer
 from steam_assets.errors import SteamAssetsError
+from steam_assets.settings import flag_setting, integer_setting, setting
 
 BACKENDS = ("torch", "openvino")
 
@@ -29,6 +31,26 @@ class EncoderSettings:
     compiled: bool = False
     endpoint: str | None = None
     padded: bool = False
+
+    @classmethod
+    def from_environment(
+        cls,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_tokens: int | None = None,
+        backend: str | None = None,
+        compiled: bool | None = None,
+        endpoint: str | None = None,
+    ) -> Self:
+        """What is given, else what the environment says, else the defaults."""
+        return cls(
+            device=device or setting("STEAM_ASSETS_DEVICE") or "auto",
+            dtype=dtype or setting("STEAM_ASSETS_DTYPE") or "auto",
+            batch_tokens=batch_tokens or integer_setting("STEAM_ASSETS_BATCH_TOKENS"),
+            backend=backend or setting("STEAM_ASSETS_BACKEND") or "torch",
+            compiled=flag_setting("STEAM_ASSETS_COMPILE") if compiled is None else compiled,
+            endpoint=endpoint or setting("STEAM_ASSETS_ENDPOINT"),
+        )
 
 
 def load_encoder(model: Model, settings: EncoderSettings = EncoderSettings()) -> Encoder:

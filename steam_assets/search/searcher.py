@@ -16,7 +16,7 @@ from steam_assets.search.question import PER_GROUP, Question, check_text, check_
 from steam_assets.search.ranking import RankedRow, Ranking, rank
 from steam_assets.search.results import Group, Hit, NoSuchRow, NothingServed, SearchError, SearchResult, SearchTimeout
 from steam_assets.search.snippets import one_line, snippet, words_of
-from steam_assets.settings import flag_setting, integer_setting, read_dotenv, setting
+from steam_assets.settings import read_dotenv
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.filter_language import WrongFilter
 from steam_assets.store.fulltext import why_slow
@@ -202,12 +202,5 @@ def _hit(row: RankedRow, found: FoundRow, words: Sequence[str]) -> Hit:
 def open_searcher(columns: Sequence[TextColumn] = COLUMNS) -> Searcher:
     """A searcher for a notebook: database, model and device are what the environment and `.env` say."""
     read_dotenv()
-    settings = EncoderSettings(
-        device=setting("STEAM_ASSETS_DEVICE") or "auto",
-        dtype=setting("STEAM_ASSETS_DTYPE") or "auto",
-        batch_tokens=integer_setting("STEAM_ASSETS_BATCH_TOKENS"),
-        backend=setting("STEAM_ASSETS_BACKEND") or "torch",
-        compiled=flag_setting("STEAM_ASSETS_COMPILE"),
-        endpoint=setting("STEAM_ASSETS_ENDPOINT"),
-    )
-    return Searcher(lambda: connect(find_database()), partial(load_encoder, settings=settings), columns)
+    load = partial(load_encoder, settings=EncoderSettings.from_environment())
+    return Searcher(lambda: connect(find_database()), load, columns)

@@ -47,9 +47,9 @@ WRITING = f"""
 
 RECORD = f"""
     INSERT INTO public.embedding_projections
-           (table_name, vector_column, run_id, dimension, components, mean, matrix, digest, rows_fitted, explained,
+           (table_name, vector_column, run_id, dimension, components, matrix, digest, rows_fitted, explained,
             state)
-    SELECT %(table)s, %(vector)s, %(run_id)s, %(dimension)s, %(components)s, %(mean)s, %(matrix)s, %(digest)s,
+    SELECT %(table)s, %(vector)s, %(run_id)s, %(dimension)s, %(components)s, %(matrix)s, %(digest)s,
            %(rows_fitted)s, %(explained)s, ({STATE})
     RETURNING projection_id
 """
@@ -146,7 +146,6 @@ def record_projection(conn: connection, column: TextColumn, run_id: int, fitted:
         **_of(column, run_id),
         "dimension": dimension,
         "components": components,
-        "mean": bytes(4 * dimension),  # nothing is taken off
         "matrix": matrix,
         "digest": hashlib.sha256(matrix).hexdigest(),
         "rows_fitted": fitted.rows,

@@ -131,7 +131,6 @@ CREATE TABLE IF NOT EXISTS public.embedding_projections (
     run_id        bigint NOT NULL REFERENCES public.embedding_runs (run_id),
     dimension     integer NOT NULL,
     components    integer NOT NULL,
-    mean          bytea NOT NULL,
     matrix        bytea NOT NULL,
     digest        text NOT NULL,
     rows_fitted   bigint NOT NULL,

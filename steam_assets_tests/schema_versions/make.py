@@ -28,6 +28,7 @@ from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.embedded_account import find_programs, server_account
 from steam_assets.store.read import read_pending
 from steam_assets.store.runs import column_runs, find_or_create_run, finish_range, set_target, start_range
+from steam_assets.store.vector_indexes import drop_for_bulk
 from steam_assets.store.write import write_batches
 
 MODEL = "all-MiniLM-L6-v2"
@@ -83,6 +84,28 @@ EDITS = """
     VALUES ('9999', 10, 'Onions as well.', '2026-01-03 00:00:00+00', '2026-01-03 00:00:00+00');
 """
 
+# What was built, measured and moved; columns follow from each other nowhere, so they are written as they are.
+RECORDS = """
+    INSERT INTO embedding_indexes (table_name, vector_column, variant, run_id, index_name, m, ef_construction,
+                                   ef_search, recall, rows, bytes, seconds)
+    SELECT 'reviews', 'review_embedding', 'halfvec', max(run_id), 'by_meaning', 16, 64, 40, 0.99, 8, 65536, 0.1
+    FROM embedding_runs;
+    INSERT INTO embedding_projections (table_name, vector_column, run_id, dimension, components, matrix, digest,
+                                       rows_fitted, explained)
+    SELECT 'reviews', 'review_embedding', max(run_id), 2, 1, '\\x0000803f00000000', 'a digest', 8, 0.9
+    FROM embedding_runs;
+    INSERT INTO embedding_variants (table_name, vector_column, run_id, variant, ef_search, rows, figures)
+    SELECT 'reviews', 'review_embedding', max(run_id), 'halfvec', 40, 8, '{"recall_10": 0.99}'
+    FROM embedding_runs;
+    INSERT INTO embedding_evaluations (table_name, vector_column, run_id, query_set, query_set_digest, how, queries,
+                                       metrics)
+    SELECT 'reviews', 'review_embedding', max(run_id), 'known-items', 'a digest', 'exact', 8, '{"mrr@10": 0.9}'
+    FROM embedding_runs;
+    INSERT INTO embedding_promotions (table_name, from_vector_column, from_run_id, to_vector_column, to_run_id)
+    SELECT 'reviews', 'review_embedding', min(run_id), 'review_embedding', max(run_id)
+    FROM embedding_runs;
+"""
+
 
 def make(version: int, directory: Path) -> Path:
     """Write ``v<version>.sql`` to a directory: a database as this code makes it, with a row of every kind."""
@@ -118,6 +141,9 @@ def fill(conn: connection) -> None:
         record_attempts(conn, column, target.run_id)
     with conn, conn.cursor() as cursor:
         cursor.execute(EDITS)
+        cursor.execute("CREATE INDEX by_meaning ON reviews USING hnsw (review_embedding vector_cosine_ops)")
+        cursor.execute(RECORDS)
+    assert drop_for_bulk(conn, REVIEWS, "dagster-a:b").dropped
 
 
 def write(
