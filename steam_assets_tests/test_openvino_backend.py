@@ -28,7 +28,10 @@ from steam_assets.errors import SteamAssetsError
 from steam_assets_tests.vectors import MIXED, by_id, cosines, page, reference
 
 # find_spec, for an importorskip would import it with its telemetry.
-pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed: it is an extra")
+pytestmark = [
+    pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed: it is an extra"),
+    pytest.mark.slow,
+]
 
 OPENVINO = EncoderSettings(backend="openvino")
 TEXTS = [*MIXED, "<pad> in <pad> the text <pad>", "friends " * 200, "a game " * 90]
@@ -217,7 +220,6 @@ def test_a_text_without_a_finite_vector_is_named_alone(narrow: Model) -> None:
 # --- Memory, and silence ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_memory_stays_bounded_over_many_shapes(narrow_openvino: Encoder) -> None:
     """From the 600th to the 1,800th shape it took 120 MB more, and 300 MB with the cache that OpenVINO has itself."""
     import psutil
@@ -261,7 +263,6 @@ def child(code: str, home: Path) -> str:
     return ended.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space of a process")
 def test_when_memory_runs_out_packs_shrink_and_vectors_stay_right(tmp_path: Path) -> None:
     """A real allocation fails, which leaves OpenVINO's buffers half changed: what is compiled is then made anew."""
