@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 PAGE = Path(__file__).with_name("page")
 MOST_WAITING = 64
-"""Searches; with 8 at work that are done in 10 to 30 ms each, the last of them has its turn well within a second."""
+"""Searches beyond those at work; who comes later is told at once that the service is busy."""
 SHOWN_INPUT = 60
 PROBLEMS: dict[int | str, dict[str, object]] = {
     404: {"model": Problem, "description": "There is no such row or column."},
