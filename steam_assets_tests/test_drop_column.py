@@ -40,9 +40,9 @@ def add_records(conn: connection, vector: str, run_id: int) -> None:
         VALUES ('notes', %(vector)s, 'halfvec', %(run)s, 'an_index', 16, 64, 40, 3, 1, 1);
         INSERT INTO embedding_dropped_indexes (table_name, vector_column, index_name, definition)
         VALUES ('notes', %(vector)s, 'an_index', 'CREATE INDEX');
-        INSERT INTO embedding_projections (table_name, vector_column, run_id, dimension, components, mean, matrix,
+        INSERT INTO embedding_projections (table_name, vector_column, run_id, dimension, components, matrix,
                                            digest, rows_fitted, explained)
-        VALUES ('notes', %(vector)s, %(run)s, 8, 4, '', '', '', 3, 0.5);
+        VALUES ('notes', %(vector)s, %(run)s, 8, 4, '', '', 3, 0.5);
         INSERT INTO embedding_run_ranges (table_name, vector_column, run_id, range_key, status)
         VALUES ('notes', %(vector)s, %(run)s, '~:~', 'done')
         """,
