@@ -20,18 +20,22 @@ from steam_assets.cli_export import export, load_vectors, vectors_options
 from steam_assets.cli_index import index
 from steam_assets.cli_map import map_
 from steam_assets.cli_metrics import metrics, metrics_beside
+from steam_assets.cli_progress import say_aside
 from steam_assets.cli_promote import drop_column, promote
 from steam_assets.cli_purge import purge
 from steam_assets.cli_search import search
 from steam_assets.cli_serve import serve
-from steam_assets.columns import COLUMNS, TextColumn, find_column
+from steam_assets.columns import COLUMNS, TextColumn
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
 from steam_assets.exits import run_and_exit
 from steam_assets.options import (
     DeviceOptions,
+    chosen_columns,
     columns_argument,
     connect,
+    database,
     database_option,
+    database_url,
     device_options,
     gpu,
     json_option,
@@ -111,6 +115,7 @@ def init(model: str | None, adopt: bool, no_index: bool, dry_run: bool, **device
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--as", "table", metavar="TABLE", help="The table, where the header does not tell.")
 @vectors_options
+@device_options
 @json_option
 def load(
     paths: Sequence[Path],
@@ -119,17 +124,20 @@ def load(
     ids: Path | None,
     column: str | None,
     as_json: bool,
+    **device: Unpack[DeviceOptions],
 ) -> None:
     """Load CSV or JSONL files (also .gz, folders and zips of the published package) into their tables.
 
     With --vectors: the vectors of an export, or of a .npy file with a CSV of ids, to the rows whose text they were made
-    of.
+    of. Where such a file does not say what made them, some are encoded again.
     """
     if vectors is not None and not paths and table is None:
-        load_vectors(vectors, ids, column, as_json)
+        load_vectors(vectors, ids, column, loader(device), as_json)
         return
     if vectors is not None or not paths:
         raise click.UsageError("Name files of rows, or one of vectors with --vectors: rows first.")
+    if any(value is not None for value in (ids, column, *device.values())):
+        raise click.UsageError("--ids, --column and where a model runs are for --vectors. Leave them out for rows.")
     from steam_assets.defs.instance import open_instance
     from steam_assets.defs.loads import load_and_report
     from steam_assets.store.files import find_files
@@ -174,7 +182,7 @@ def embed(
 
     if model and dry_run:
         raise click.UsageError("--dry-run changes nothing, the model neither. Leave out one of --model and --dry-run.")
-    chosen = _chosen(columns)
+    chosen = chosen_columns(columns)
     with closing(connect()) as conn:
         if model:
             for column in chosen:
@@ -234,7 +242,7 @@ def failures(columns: Sequence[str], as_json: bool) -> None:
 
     with closing(connect()) as conn:
         conn.autocommit = True
-        targets = {column: target_run(conn, column).run_id for column in _chosen(columns)}
+        targets = {column: target_run(conn, column).run_id for column in chosen_columns(columns)}
         rows = (row for column, run_id in targets.items() for row in list_failures(conn, column, run_id))
         for line in json_array(map(asdict, rows)) if as_json else failure_lines(rows):
             click.echo(line)
@@ -252,7 +260,7 @@ def retry(columns: Sequence[str], ids: Sequence[str], as_json: bool) -> None:
     from steam_assets.terminal import retry_lines
 
     with closing(connect()) as conn, conn:
-        targets = {column: target_run(conn, column).run_id for column in _chosen(columns)}
+        targets = {column: target_run(conn, column).run_id for column in chosen_columns(columns)}
         released = release(conn, targets, ids or None)
     found = [{"column": str(column), "released": rows} for column, rows in released.items()]
     click.echo(json.dumps(found) if as_json else retry_lines(released))
@@ -273,7 +281,7 @@ def ranges(columns: Sequence[str], recut: bool, yes: bool, as_json: bool) -> Non
     if recut:
         _recut(columns, yes, as_json)
         return
-    chosen = _chosen(columns)
+    chosen = chosen_columns(columns)
     with open_instance() as instance:
         found = [column_ranges(instance, column, connect) for column in chosen]
     click.echo(json.dumps([column.as_json() for column in found]) if as_json else ranges_table(found))
@@ -288,7 +296,7 @@ def up(port: int, host: str, metrics_port: int | None) -> None:
     """Run the web UI and the daemon until Ctrl-C."""
     from steam_assets.up import serve
 
-    serve(connect, COLUMNS, host, port, click.echo, metrics_beside(host, metrics_port))
+    serve(connect, database(), COLUMNS, host, port, click.echo, metrics_beside(host, metrics_port))
 
 
 @cli.command()
@@ -307,12 +315,12 @@ def demo(
     from steam_assets.demo import run_demo
     from steam_assets.up import serve
 
-    keep_to_embedded_database(click.get_current_context())
+    keep_to_embedded_database()
 
     if not run_demo(connect, [*data, *more_data], gpu(device), click.echo):
         sys.exit(EXIT_INCOMPLETE)
     if not then_exit:
-        serve(connect, COLUMNS, "127.0.0.1", port, click.echo)
+        serve(connect, database(), COLUMNS, "127.0.0.1", port, click.echo)
 
 
 @cli.command()
@@ -327,7 +335,7 @@ def doctor(as_json: bool, **device: Unpack[DeviceOptions]) -> None:
     chosen = gpu(device)
     model = partial(configured_model, connect, COLUMNS)
     checks = []
-    for check in run_checks(configured=model, settings=chosen.settings):
+    for check in run_checks(configured=model, database_url=database_url(), settings=chosen.settings):
         checks.append(check)
         if as_json:
             click.echo(json.dumps(asdict(check)))
@@ -335,15 +343,6 @@ def doctor(as_json: bool, **device: Unpack[DeviceOptions]) -> None:
             click.echo(f"{check.state:<4}  {check.name}: {check.found}" + (f"\n      {check.fix}" if check.fix else ""))
     if code := exit_code(checks):
         sys.exit(code)
-
-
-def say_aside(line: str) -> None:
-    """Say how it goes without disturbing what is printed for scripts."""
-    click.echo(line, err=True)
-
-
-def _chosen(names: Sequence[str]) -> Sequence[TextColumn]:
-    return [find_column(name) for name in names] or COLUMNS
 
 
 def _change_model(conn: "connection", column: TextColumn, name: str, yes: bool) -> None:
@@ -358,10 +357,11 @@ def _change_model(conn: "connection", column: TextColumn, name: str, yes: bool) 
     if not yes and not sys.stdin.isatty():
         raise SteamAssetsError(f"{column}: a change of model is asked about, and nobody is there. Repeat with --yes.")
     question = (
-        f"Fill {column} with {model.name} instead of {status.model_name}? {status.state.embedded:,} rows become stale, "
-        "and searches lose each of them as it is encoded anew, until all are done."
+        f"Fill {column} with {model.name} instead of {status.model_name}? {status.state.embedded:,} rows become stale"
     )
-    if not yes and not click.confirm(question):
+    if status.serving_run_id is not None:
+        question += ", and searches lose each row as it is encoded anew, until all are done"
+    if not yes and not click.confirm(f"{question}."):
         click.echo("Nothing was changed.", err=True)
         sys.exit(EXIT_INCOMPLETE)
     with conn:
@@ -378,7 +378,7 @@ def _recut(names: Sequence[str], yes: bool, as_json: bool) -> None:
         raise click.UsageError("--recut needs a COLUMN.")
     if not yes and not sys.stdin.isatty():
         raise SteamAssetsError("A new cut is asked about, and nobody is there. Repeat with --yes.")
-    tables = {column.qualified_table: column for column in _chosen(names)}
+    tables = {column.qualified_table: column for column in chosen_columns(names)}
     done = []
     with open_instance() as instance, closing(connect()) as conn:
         for column in tables.values():

@@ -2,12 +2,13 @@
 
 # Heavy imports are inside the verb, so that --help answers at once.
 import json
-import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Unpack
 
 import click
 
+from steam_assets.cli_progress import say_aside, tell
 from steam_assets.columns import COLUMNS, find_column
 from steam_assets.options import DeviceOptions, connect, database_option, device_options, gpu, json_option
 
@@ -24,6 +25,7 @@ from steam_assets.options import DeviceOptions, connect, database_option, device
 )
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="So many queries. [default: 1,000 known items]")
 @click.option("--documents", type=click.IntRange(1), metavar="N", help="So many known items. [default: 10,000]")
+@click.option("--ignore-unknown", is_flag=True, help="Leave out judgements of ids that are not there.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the scores into this PNG file.")
 @device_options
 @json_option
@@ -33,6 +35,7 @@ def compare(
     path: Path | None,
     sample: int | None,
     documents: int | None,
+    ignore_unknown: bool,
     plot: Path | None,
     as_json: bool,
     **device: Unpack[DeviceOptions],
@@ -41,28 +44,24 @@ def compare(
 
     Both are asked the same queries, each with its own model and preparation.
     """
+    from steam_assets.device_lease import lease_device
+    from steam_assets.evaluation.compare import check_comparable
     from steam_assets.evaluation.compare import compare as compare_columns
     from steam_assets.evaluation.compare_plot import comparison_png
     from steam_assets.evaluation.known_items import DOCUMENTS, Sampling
     from steam_assets.evaluation.score import query_sets
+    from steam_assets.output_file import check_place, write_file
     from steam_assets.terminal_comparison import comparison_lines
 
     one, other = find_column(first, COLUMNS), find_column(second, COLUMNS)
+    check_comparable(one, other)
+    if plot is not None:
+        check_place(plot)
     sampling = Sampling(sample, documents or DOCUMENTS)
-    ((query_set, _),) = query_sets(connect, one, ["exact"], path, sampling, ignore_unknown=False)
+    ((query_set, _),) = query_sets(connect, one, ["exact"], path, sampling, ignore_unknown)
     resource = gpu(device)
-    leased = resource.lease(connect)
-    try:
-        done = compare_columns(connect, one, other, query_set, resource.on(leased).encoder, _tell)
-    finally:
-        if leased is not None:
-            leased.close()
+    with lease_device(connect, resource.settings, say_aside) or nullcontext() as leased:
+        done = compare_columns(connect, one, other, query_set, resource.on(leased).encoder, tell, ignore_unknown)
     click.echo(json.dumps(done.as_json()) if as_json else comparison_lines(done))
     if plot is not None:
-        plot.write_bytes(comparison_png(done))
-
-
-def _tell(what: str, done: int, total: int) -> None:
-    """A line of progress where a person watches; it is written over by the next."""
-    if sys.stderr.isatty():
-        click.echo(f"{done:,} of {total:,} {what}{chr(10) if done == total else chr(13)}", nl=False, err=True)
+        write_file(plot, comparison_png(done))

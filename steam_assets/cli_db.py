@@ -4,17 +4,13 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from steam_assets.options import DATABASE_URL, database_option
-
-if TYPE_CHECKING:
-    from steam_assets.store.database import DatabaseAddress
+from steam_assets.cli_progress import progress_bar
+from steam_assets.options import database, database_option
 
 
 @click.group()
@@ -33,8 +29,8 @@ def dump(file: Path, force: bool) -> None:
     """
     from steam_assets.store.dump import dump_database
 
-    with _bar("Dumping") as progress:
-        done = dump_database(_address(), file, progress, replace=force)
+    with progress_bar("Dumping", "B") as progress:
+        done = dump_database(database(), file, progress, replace=force)
     click.echo(f"{file}: {done.rows:,} rows of {done.tables} tables, {_size(done.bytes)}, in {done.seconds:.1f} s.")
 
 
@@ -48,8 +44,8 @@ def restore(file: Path) -> None:
     """
     from steam_assets.store.restore import restore_database
 
-    with _bar("Restoring") as progress:
-        done = restore_database(_address(), file, progress)
+    with progress_bar("Restoring", "B") as progress:
+        done = restore_database(database(), file, progress)
     click.echo(f"{file}: {done.rows:,} rows of {done.tables} tables restored in {done.seconds:.1f} s.")
 
 
@@ -61,32 +57,13 @@ def psql(arguments: Sequence[str]) -> None:
     from steam_assets.store import embedded
     from steam_assets.store.client_programs import find_client
 
-    client = find_client(_address(), "psql")
+    client = find_client(database(), "psql")
     # psql becomes this process. The embedded server lives on for it, and a closed pipe ends it as usual.
     embedded.stay_after_exec()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     command = client.command("psql", *arguments)
     sys.stdout.flush()
     os.execve(command[0], command, client.environment)  # noqa: S606 (no shell)
-
-
-def _address() -> "DatabaseAddress":
-    from steam_assets.store.database import find_database
-
-    return find_database(click.get_current_context().meta.get(DATABASE_URL))
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int], None]]:
-    """The bytes so far, on a terminal; nothing elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(desc=what, unit="B", unit_scale=True, disable=None, leave=False) as bar:
-
-        def on_progress(so_far: int) -> None:
-            bar.update(so_far - bar.n)
-
-        yield on_progress
 
 
 def _size(size: float) -> str:

@@ -1,16 +1,16 @@
 """`steam-assets evaluate`: whether searches find what they should. The other verbs are in cli.py."""
 
 import json
-import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from steam_assets.columns import COLUMNS, TextColumn, find_column
+from steam_assets.cli_progress import say_aside, tell
+from steam_assets.columns import APPLICATIONS, COLUMNS, TextColumn, find_column
 from steam_assets.options import DeviceOptions, connect, database_option, device_options, gpu, json_option
 
 if TYPE_CHECKING:
@@ -59,31 +59,35 @@ def evaluate(
 
     COLUMN is by default the one of the store pages that searches read. Every evaluation is stored.
     """
+    from steam_assets.device_lease import lease_device
     from steam_assets.evaluation.known_items import DOCUMENTS, Sampling
     from steam_assets.evaluation.plot import evaluations_png
-    from steam_assets.evaluation.score import beside_exact, evaluate_all
+    from steam_assets.evaluation.score import beside_exact, plan_evaluations
+    from steam_assets.evaluation.score import evaluate as evaluate_column
     from steam_assets.evaluation.stored import comparable_history, record
+    from steam_assets.output_file import check_place, write_file
     from steam_assets.terminal_evaluation import cost_lines, evaluation_lines
 
     chosen = find_column(column) if column else _column_of_pages()
     if history:
         _show_history(chosen, as_json)
         return
+    if plot is not None:
+        check_place(plot)
+    # What cannot be evaluated is said before a device is waited for.
+    sampling = Sampling(sample, documents or DOCUMENTS, seed)
+    plan = plan_evaluations(connect, chosen, list(dict.fromkeys(how)), path, sampling, ignore_unknown)
     resource = gpu(device)
-    leased = resource.lease(connect)
     done = []
-    try:
-        sampling = Sampling(sample, documents or DOCUMENTS, seed)
+    with lease_device(connect, resource.settings, say_aside) or nullcontext() as leased:
         load = resource.on(leased).encoder
-        for one in evaluate_all(connect, chosen, load, list(dict.fromkeys(how)), path, sampling, ignore_unknown, _tell):
-            with closing(connect()) as conn, conn:
-                record(conn, chosen, one)
+        for query_set, way in plan:
+            one = evaluate_column(connect, chosen, query_set, load, way, tell, ignore_unknown)
             done.append(one)
             if not as_json:
                 click.echo(evaluation_lines(one))
-    finally:
-        if leased is not None:
-            leased.close()
+            with closing(connect()) as conn, conn:
+                record(conn, chosen, one)
     if as_json:
         click.echo(json.dumps([one.as_json() for one in done]))
     else:
@@ -91,19 +95,15 @@ def evaluate(
             click.echo(cost_lines(exact, other))
     if plot is not None:
         with closing(connect()) as conn:
-            plot.write_bytes(evaluations_png(done, comparable_history(conn, chosen, done[0])))
+            write_file(plot, evaluations_png(done, comparable_history(conn, chosen, done[0])))
 
 
 def _column_of_pages() -> TextColumn:
     """The vector column of the store pages that searches read; the first one where none does."""
-    from steam_assets.columns import APPLICATIONS
-    from steam_assets.store.promotions import serving_columns
-    from steam_assets.store.status import is_initialised
+    from steam_assets.targets import column_to_search
 
-    of_pages = [column for column in COLUMNS if column.qualified_table == APPLICATIONS.qualified_table]
     with closing(connect()) as conn:
-        serving = serving_columns(conn, of_pages) if is_initialised(conn) else []
-    return (serving or of_pages)[0]
+        return column_to_search(conn, [column for column in COLUMNS if column.is_of_table(APPLICATIONS)])
 
 
 def _show_history(column: TextColumn, as_json: bool) -> None:
@@ -117,9 +117,3 @@ def _show_history(column: TextColumn, as_json: bool) -> None:
         click.echo(json.dumps([{**asdict(one), "evaluated_at": one.evaluated_at.isoformat()} for one in found]))
     else:
         click.echo(history_lines(found))
-
-
-def _tell(what: str, done: int, total: int) -> None:
-    """A line of progress where a person watches; it is written over by the next."""
-    if sys.stderr.isatty():
-        click.echo(f"{done:,} of {total:,} {what}" + ("\n" if done == total else "\r"), nl=False, err=True)

@@ -4,21 +4,21 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from steam_assets.columns import COLUMNS, TextColumn, find_column
+from steam_assets.cli_progress import progress_bar, say_aside
+from steam_assets.columns import find_column
 from steam_assets.errors import EXIT_INCOMPLETE
-from steam_assets.options import Verb, columns_argument, connect, database_option, json_option
+from steam_assets.options import Verb, columns_argument, columns_to_read, connect, database_option, json_option
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection
-
+    from steam_assets.encoder.encoder import Encoder
+    from steam_assets.encoder.models import Model
     from steam_assets.exports.export import ExportReport
     from steam_assets.exports.importing import ImportReport
     from steam_assets.exports.manifest import Format
@@ -61,9 +61,9 @@ def export(
     done = []
     with closing(connect()) as conn:
         conn.autocommit = True
-        for column in [find_column(name) for name in columns] or _serving(conn):
+        for column in columns_to_read(conn, columns):
             run = target_run(conn, column) if target else run_to_search(conn, column).run
-            with _bar(f"Exporting {column}") as progress:
+            with progress_bar(f"Exporting {column}", " rows") as progress:
                 done.append(
                     export_column(conn, column, run, directory, file_format, progress, resume=resume, force=force)
                 )
@@ -94,17 +94,19 @@ def vectors_options(verb: Verb) -> Verb:
     return verb
 
 
-def load_vectors(path: Path, ids: Path | None, column: str | None, as_json: bool) -> None:
+def load_vectors(
+    path: Path, ids: Path | None, column: str | None, load: "Callable[[Model], Encoder]", as_json: bool
+) -> None:
     """What `steam-assets load --vectors` does."""
-    from steam_assets.encoder.loading import EncoderSettings, load_encoder
     from steam_assets.exports.importing import import_vectors
     from steam_assets.exports.vector_files import open_vectors
+    from steam_assets.upkeep import FillOptions
 
     file = open_vectors(path, ids)
     if column is None and file.origin is None:
         raise click.UsageError(f"{file.label} does not say whose vectors it holds. Say it with --column COLUMN.")
     chosen = find_column(column or (file.origin.column if file.origin is not None else ""))
-    with _bar(f"Loading {file.label}") as told:
+    with progress_bar(f"Loading {file.label}", " rows") as told:
         done = 0
 
         def progress(rows: int) -> None:
@@ -112,21 +114,11 @@ def load_vectors(path: Path, ids: Path | None, column: str | None, as_json: bool
             done += rows
             told(done, file.rows)
 
-        report = import_vectors(
-            connect, chosen, file, partial(load_encoder, settings=EncoderSettings.from_environment()), progress
-        )
+        drop_index = FillOptions.from_environment().drop_index
+        report = import_vectors(connect, chosen, file, load, progress, drop_index, say_aside)
     click.echo(json.dumps(asdict(report)) if as_json else "\n".join(_import_lines(report)))
     if report.changed or report.unknown:
         sys.exit(EXIT_INCOMPLETE)
-
-
-def _serving(conn: "connection") -> list[TextColumn]:
-    """The columns that searches read; raises before `init`."""
-    from steam_assets.store.runs import column_runs
-    from steam_assets.targets import target_run
-
-    target_run(conn, COLUMNS[0])
-    return [column for column in COLUMNS if column_runs(conn, column).serving is not None]
 
 
 def _export_lines(report: "ExportReport", directory: Path) -> Iterator[str]:
@@ -159,17 +151,3 @@ def _import_lines(report: "ImportReport") -> Iterator[str]:
         yield f"  {report.blank:,} rows have no text by now."
     if report.unknown:
         yield f"  {report.unknown:,} ids are not in the table: `steam-assets load` their rows first."
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """The rows so far, on a terminal; nothing elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(desc=what, unit=" rows", disable=None, leave=False, dynamic_ncols=True) as bar:
-
-        def on_progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield on_progress

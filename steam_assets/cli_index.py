@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from steam_assets.cli_progress import say_aside
 from steam_assets.cli_variants import measure, recommend
-from steam_assets.columns import COLUMNS, TextColumn, find_column
+from steam_assets.columns import TextColumn, find_column
 from steam_assets.errors import EXIT_INCOMPLETE, EXIT_USAGE, SteamAssetsError
-from steam_assets.options import columns_argument, connect, database_option, json_option
+from steam_assets.options import chosen_columns, columns_argument, connect, database_option, json_option, recall_option
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
@@ -41,12 +42,7 @@ index.add_command(recommend)
 @variant_option
 @click.option("--m", type=click.IntRange(2, 100), metavar="N", help="Neighbours of a row in the graph. [default: 16]")
 @click.option("--ef-construction", type=click.IntRange(4, 1000), metavar="N", help="Candidates of each. [default: 64]")
-@click.option(
-    "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
-    metavar="SHARE",
-    help="Of the 10 nearest rows searches are to find; ef_search is chosen for it. [default: 0.99]",
-)
+@recall_option
 @json_option
 def build(
     columns: Sequence[str],
@@ -69,7 +65,7 @@ def build(
     from steam_assets.indexes.judge import judge_index
     from steam_assets.targets import target_run
 
-    chosen = _chosen(columns)
+    chosen = chosen_columns(columns)
     wanted = Wanted(variant, m, ef_construction, recall)
     with closing(connect()) as conn:
         conn.autocommit = True
@@ -121,7 +117,10 @@ def drop(column: str, variant: str | None, yes: bool) -> None:
         is_last = not index_records(conn, chosen)
     click.echo(f"{name} is dropped.")
     if is_last:
-        click.echo("The sensor that asks for missing indexes would build one again: turn it off, where it is on.")
+        from steam_assets.defs.indexes import index_key
+
+        sensor = f"{'_'.join(index_key(chosen).path)}_wanted"
+        click.echo(f"The sensor {sensor} would have one built again: turn it off in the web UI, where it is on.")
 
 
 @index.command(name="list")
@@ -133,7 +132,7 @@ def list_(columns: Sequence[str], as_json: bool) -> None:
 
     What a killed build has left behind is dropped.
     """
-    _tell(_chosen(columns), as_json)
+    _tell(chosen_columns(columns), as_json)
 
 
 def _tell(columns: Sequence[TextColumn], as_json: bool) -> None:
@@ -179,25 +178,22 @@ def _megabytes(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:,.1f}"
 
 
-def _chosen(names: Sequence[str]) -> Sequence[TextColumn]:
-    return [find_column(name) for name in names] or COLUMNS
-
-
 @contextmanager
 def _bar() -> Iterator[None]:
     """How far builds are: a bar on a terminal, a line every ten seconds elsewhere."""
     from tqdm import tqdm
 
-    from steam_assets.indexes.build_progress import now_and_then, progress_line, watching_builds
+    from steam_assets.indexes.build_progress import progress_line, watching_builds
+    from steam_assets.progress import now_and_then
     from steam_assets.store.hnsw_create import BuildProgress
 
     on_terminal = sys.stderr.isatty()
-    say = now_and_then(lambda line: click.echo(line, err=True))
+    say = now_and_then(say_aside)
     with tqdm(unit=" rows", desc="Indexing", disable=not on_terminal, dynamic_ncols=True) as bar:
 
         def on_progress(progress: BuildProgress) -> None:
             if not on_terminal:
-                say(progress)
+                say(progress_line(progress))
                 return
             bar.total = progress.total
             bar.set_description_str(f"{progress.column}: {progress.phase}", refresh=False)

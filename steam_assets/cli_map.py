@@ -5,11 +5,15 @@ import json
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from steam_assets.columns import COLUMNS, find_column
 from steam_assets.options import connect, database_option, json_option
+
+if TYPE_CHECKING:
+    from steam_assets.pictures.layout import Method
 
 
 @click.command("map")
@@ -27,26 +31,27 @@ from steam_assets.options import connect, database_option, json_option
 )
 @json_option
 def map_(
-    column: str | None, out: Path | None, png: Path | None, sample: int | None, method: str, as_json: bool
+    column: str | None, out: Path | None, png: Path | None, sample: int | None, method: "Method", as_json: bool
 ) -> None:
     """Draw COLUMN as a map, rows of like meaning side by side: an HTML file to open in a browser.
 
     Without COLUMN it is the one of the applications that searches read. The file needs no network: hover for a name,
     search for one, zoom, and colour by cluster or by genre.
     """
-    from steam_assets.pictures.embedding_map import column_to_map, make_map
+    from steam_assets.output_file import check_place, write_file
+    from steam_assets.pictures.embedding_map import make_map
     from steam_assets.pictures.html import map_html
-    from steam_assets.pictures.layout import find_method
     from steam_assets.pictures.map_png import map_png
-    from steam_assets.pictures.output import check_place, place_in_home, write_file
+    from steam_assets.pictures.output import place_in_home
+    from steam_assets.targets import column_to_search
 
     for asked in filter(None, (out, png)):
         check_place(asked)
 
     with closing(connect()) as conn:
         first = [other for other in COLUMNS if other.is_of_table(COLUMNS[0])]
-        chosen = find_column(column) if column else column_to_map(conn, first)
-    drawn = make_map(connect, chosen, partial(click.echo, err=True), sample, find_method(method))
+        chosen = find_column(column) if column else column_to_search(conn, first)
+    drawn = make_map(connect, chosen, partial(click.echo, err=True), sample, method)
     page = write_file(out or place_in_home(drawn), map_html(drawn).encode())
     if png is not None:
         write_file(png, map_png(drawn))

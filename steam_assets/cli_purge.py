@@ -3,13 +3,13 @@
 # Heavy imports are inside the verbs, so that --help answers at once.
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
+from steam_assets.cli_progress import progress_bar
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
 from steam_assets.options import database_option, json_option
 
@@ -51,7 +51,7 @@ def purge(days: int, dry_run: bool, yes: bool, as_json: bool) -> None:
         if not yes and not click.confirm(f"Delete what is older than {days} days: {_said(found)}?"):
             click.echo("Nothing was deleted.", err=True)
             sys.exit(EXIT_INCOMPLETE)
-        with _bar() as progress:
+        with progress_bar("Purging", " runs") as progress:
             done = purge_history(instance, conn, days, progress=progress)
         database = conn.info.dbname
     if as_json:
@@ -70,17 +70,3 @@ def _said(found: "Purged") -> str:
         f"{found.runs_deleted:,} runs, {found.events:,} events (also of {found.runs_thinned:,} runs that are kept, for "
         f"they say what is true now), {found.log_files:,} logs of {found.log_bytes / 1e6:,.1f} MB"
     )
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """The runs so far, on a terminal; nothing elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(desc="Purging", unit=" runs", disable=None, leave=False) as bar:
-
-        def on_progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield on_progress

@@ -3,12 +3,25 @@
 # Heavy imports are inside the verb, so that --help answers at once.
 import json
 from dataclasses import asdict
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
+from click.core import ParameterSource
 
-from steam_assets.columns import find_column
-from steam_assets.options import DeviceOptions, connect, database_option, device_options, json_option, loader
+from steam_assets.columns import TextColumn, find_column
+from steam_assets.errors import SteamAssetsError
+from steam_assets.options import (
+    DATABASE_URL,
+    DeviceOptions,
+    connect,
+    database_option,
+    device_options,
+    json_option,
+    loader,
+)
+
+if TYPE_CHECKING:
+    from steam_assets.search import Searcher
 
 
 @click.command()
@@ -24,7 +37,8 @@ from steam_assets.options import DeviceOptions, connect, database_option, device
     "--url",
     envvar="STEAM_ASSETS_SERVE_URL",
     metavar="URL",
-    help="Have a running `steam-assets serve` answer, from its own database. [env: STEAM_ASSETS_SERVE_URL]",
+    help="Have a running `steam-assets serve` answer, from its own database with its own model, where nothing is "
+    "said of them here. [env: STEAM_ASSETS_SERVE_URL]",
 )
 @device_options
 @json_option
@@ -58,6 +72,13 @@ def search(
         raise click.UsageError("Expected TEXT, or --like ID.")
     if row_id is not None and hybrid:
         raise click.UsageError("--hybrid looks for words, and --like ID has none. Leave one of them out.")
+    context = click.get_current_context()
+    if DATABASE_URL in context.meta or any(value is not None for value in device.values()):
+        if context.get_parameter_source("url") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                "A service has its own database and model. Leave out --url, or what is said of them."
+            )
+        url = None
     if url is not None:
         from steam_assets.service.client import search_at
 
@@ -67,13 +88,22 @@ def search(
         from steam_assets.search import Searcher
 
         searcher = Searcher(connect, loader(device))
-        column = None if name is None else find_column(name)
+        column = None if name is None else column_to_search(searcher, name)
         if text is not None:
             results = searcher.search(text, column=column, k=k, where=where, hybrid=hybrid, exact=exact)
         else:
             place = column or next(iter(searcher.serving()))
-            results = [searcher.like(row_id or "", column=place, k=k, where=where, exact=exact)]
+            assert row_id is not None
+            results = [searcher.like(row_id, column=place, k=k, where=where, exact=exact)]
     if as_json:
         click.echo(json.dumps([asdict(result) for result in results]))
     else:
         click.echo("\n".join(f"{result.column}\n{search_lines(result)}" for result in results))
+
+
+def column_to_search(searcher: "Searcher", name: str) -> TextColumn:
+    """The column of this name, of a table with several vector columns that which searches read."""
+    try:
+        return find_column(name, tuple(searcher.serving()))
+    except SteamAssetsError:
+        return find_column(name)

@@ -5,7 +5,7 @@ from typing import Unpack
 
 import click
 
-from steam_assets.options import DeviceOptions, database_option, device_options, loader
+from steam_assets.options import DeviceOptions, database, database_option, device_options, loader
 
 
 @click.command()
@@ -21,6 +21,5 @@ def serve(port: int, host: str, **device: Unpack[DeviceOptions]) -> None:
     The model is loaded once, so `steam-assets search --url http://127.0.0.1:8000 TEXT` answers at once.
     """
     from steam_assets.service.serve import serve as serve_searches
-    from steam_assets.store.database import find_database
 
-    serve_searches(find_database(), loader(device), host, port, click.echo)
+    serve_searches(database(), loader(device), host, port, click.echo)

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from steam_assets.columns import COLUMNS, TextColumn, find_column
+from steam_assets.cli_progress import say_aside
+from steam_assets.columns import TextColumn
 from steam_assets.errors import SteamAssetsError
-from steam_assets.options import columns_argument, connect, database_option, json_option
+from steam_assets.options import (
+    columns_argument,
+    columns_to_read,
+    connect,
+    database_option,
+    json_option,
+    recall_option,
+)
 
 if TYPE_CHECKING:
     from steam_assets.indexes.recommend import Recommendation
     from steam_assets.store.variant_records import Measurement
-
-recall_option = click.option(
-    "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
-    metavar="SHARE",
-    help="Of the 10 nearest rows, which a search is to find. [default: 0.99]",
-)
 
 
 @click.command()
@@ -47,10 +48,7 @@ def measure(columns: Sequence[str], sample: int, recall: float | None, as_json: 
     from steam_assets.indexes.recall import recall_asked
 
     options = MeasureOptions(sample=sample or None, recall=recall_asked(recall))
-    found = {
-        column: measure_column(connect, column, options, lambda line: click.echo(line, err=True))
-        for column in _serving(columns)
-    }
+    found = {column: measure_column(connect, column, options, say_aside) for column in _to_read(columns)}
     if as_json:
         click.echo(json.dumps([_as_dict(column, measured) for column, measured in found.items()]))
         return
@@ -65,17 +63,17 @@ def measure(columns: Sequence[str], sample: int, recall: float | None, as_json: 
 @json_option
 def recommend(columns: Sequence[str], recall: float | None, as_json: bool) -> None:
     """Say which variant of an index to build for COLUMNs, by what `index measure` found, and the command for it."""
-    from steam_assets.indexes.measure import serving_run
     from steam_assets.indexes.recall import recall_asked
     from steam_assets.indexes.recommend import recommend as recommend_variant
     from steam_assets.store.vector_pages import count_vectors
+    from steam_assets.targets import run_to_search
 
     asked = recall_asked(recall)
     found: list[Recommendation] = []
     refused: list[SteamAssetsError] = []
-    for column in _serving(columns):
+    for column in _to_read(columns):
         with closing(connect()) as conn:
-            run_id = serving_run(conn, column).run_id
+            run_id = run_to_search(conn, column).run.run_id
             try:
                 found.append(recommend_variant(conn, column, run_id, asked, count_vectors(conn, column, run_id)))
             except SteamAssetsError as error:
@@ -87,15 +85,9 @@ def recommend(columns: Sequence[str], recall: float | None, as_json: bool) -> No
     click.echo(json.dumps([one.as_dict() for one in found]) if as_json else "\n".join(map(_advice, found)))
 
 
-def _serving(columns: Sequence[str]) -> list[TextColumn]:
-    """The columns that are meant: all that serve a run where none is named."""
-    from steam_assets.store.runs import column_runs
-    from steam_assets.store.status import is_initialised
-
+def _to_read(names: Sequence[str]) -> Sequence[TextColumn]:
     with closing(connect()) as conn:
-        if not is_initialised(conn):
-            raise SteamAssetsError("There are no tables of steam-assets here yet. Run `steam-assets init`.")
-        return [find_column(name) for name in columns] or [c for c in COLUMNS if column_runs(conn, c).serving]
+        return columns_to_read(conn, names)
 
 
 def _as_dict(column: TextColumn, measured: "Measurement") -> dict[str, object]:

@@ -34,14 +34,13 @@ def initialise(
     check_registry(tuple(columns))
     models = models_for_init(conn, columns, columns if schema_version(conn) else (), model_name)
     plan = plan_schema(conn, columns, {column: model.dimension for column, model in models.items()}, indexed)
-    named = ", ".join(dict.fromkeys(models[column].name for column in columns))
+    names = [models[column].name for column in columns]
     if dry_run:
         conn.rollback()
-        return Initialised(plan, named)
-    apply_schema(conn, plan)
-    for column in columns:
-        choose_first_model(conn, column, models[column], columns)
-    return Initialised(plan, named)
+    else:
+        apply_schema(conn, plan)
+        names = [choose_first_model(conn, column, models[column], columns).model_name for column in columns]
+    return Initialised(plan, ", ".join(dict.fromkeys(names)))
 
 
 def models_for_init(
@@ -63,16 +62,21 @@ def models_for_init(
 
 
 def model_for_init(conn: connection, columns: Sequence[TextColumn], asked: str | None) -> Model:
-    """The model of columns that name none: ``asked``, else ``STEAM_ASSETS_MODEL``, else what they have, else bge-m3."""
+    """The model of columns that name none: ``asked``, else ``STEAM_ASSETS_MODEL``, else what they have, else bge-m3.
+
+    Raises ModelMismatch unless each that has a model has the one that is asked for.
+    """
     present = {column: column_runs(conn, column).target for column in columns}
-    named = {column: run for column, run in present.items() if run is not None}
+    filled = {column: run for column, run in present.items() if run is not None}
     wanted = asked or setting("STEAM_ASSETS_MODEL")
-    for column, run in named.items():
-        model = model_of(run, column) if wanted is None else find_model(wanted, setting("STEAM_ASSETS_MODEL_REVISION"))
+    if wanted is None and filled:
+        column, run = next(iter(filled.items()))
+        return model_of(run, column)
+    model = find_model(wanted or DEFAULT_MODEL, setting("STEAM_ASSETS_MODEL_REVISION"))
+    for column, run in filled.items():
         if model.name != run.model_name:
             raise ModelMismatch(
                 f"{column} is filled with {run.model_name}, and {model.name} was asked for. Keep the first by "
                 f"unsetting STEAM_ASSETS_MODEL, or change it with `steam-assets embed {column} --model {model.name}`."
             )
-        return model
-    return find_model(wanted or DEFAULT_MODEL, setting("STEAM_ASSETS_MODEL_REVISION"))
+    return model

@@ -25,7 +25,7 @@ LINE_EVERY_S = 10.0
 """Dagster keeps every line in its database, at 0.3 kB and 10 to 20 ms each (research/dagster.md 3)."""
 LARGEST_BYTES = 10_000_000
 ROTATED_KEPT = 3
-OLD_LOGS = ("embed-*.log", "error-*.log", "serve-*.log*", "up.log.*")
+OLD_LOGS = ("embed-*.log", "error-*.log", "serve-*.log.*", "up.log.*")
 
 logger = logging.getLogger("steam_assets")
 
@@ -150,7 +150,11 @@ def _rotated(log: Path, number: int) -> Path:
 
 
 def old_logs(older_than_days: float) -> list[Path]:
-    """Log files of this home to which nothing was written for so many days; `up.log` itself is rotated, not old."""
+    """Log files of this home to which nothing was written for so many days.
+
+    Not those that a server may have open, which are rotated: `up.log`, and `serve-PORT.log`, in which the next one on
+    that port goes on.
+    """
     before = time.time() - older_than_days * 86_400
     directory = home() / "logs"
     return sorted(path for pattern in OLD_LOGS for path in directory.glob(pattern) if path.stat().st_mtime < before)

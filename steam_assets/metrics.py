@@ -6,7 +6,6 @@ Runs are processes that come and go, so nothing is counted in memory or pushed: 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from wsgiref.simple_server import WSGIServer
 
 import psycopg2
 from prometheus_client import CollectorRegistry, start_http_server
@@ -17,6 +16,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.errors import SteamAssetsError
 from steam_assets.gpu_metrics import gpu_families
+from steam_assets.ports import port_busy, url_of
 from steam_assets.row_counts import Counted, RowCounts
 from steam_assets.store.runs import EmbeddingRun, column_runs
 from steam_assets.store.status import is_initialised
@@ -151,23 +151,15 @@ def metrics_server(
     port: int = PORT,
     option: str = "--port",
 ) -> Iterator[str]:
-    """Answer scrapes in threads until the block ends; yields the URL. Raises SteamAssetsError for a port in use."""
+    """Answer scrapes in threads until the block ends; yields the URL. Raises PortBusy where it cannot listen."""
     registry = CollectorRegistry()
     registry.register(DatabaseCollector(connect, columns, RowCounts(connect, columns)))
-    server = _listen(host, port, registry, option)
-    try:
-        yield f"http://{host}:{server.server_port}/metrics"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def _listen(host: str, port: int, registry: CollectorRegistry, option: str) -> WSGIServer:
     try:
         server, _ = start_http_server(port, host, registry)
     except OSError as error:
-        raise SteamAssetsError(
-            f"Port {port} on {host} cannot be used for metrics ({error.strerror}): another program listens there, "
-            f"perhaps another `steam-assets metrics`. Stop it, or choose another port with {option} {port + 1}."
-        ) from None
-    return server
+        raise port_busy(error, host, port, "metrics", option) from None
+    try:
+        yield f"{url_of(host, server.server_port)}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,11 +1,14 @@
 """What several verbs take: options, and the objects made from them. The verbs are in cli.py."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
+
+from steam_assets.columns import COLUMNS, TextColumn, find_column
+from steam_assets.errors import SteamAssetsError
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from steam_assets.encoder.encoder import Encoder
     from steam_assets.encoder.loading import EncoderSettings
     from steam_assets.encoder.models import Model
+    from steam_assets.store.database import DatabaseAddress
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
 
@@ -90,19 +94,49 @@ def upkeep_options(verb: Verb) -> Verb:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 columns_argument = click.argument("columns", nargs=-1, metavar="[COLUMN]...")
+recall_option = click.option(
+    "--recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Of the 10 nearest rows searches are to find; ef_search is chosen for it. [default: 0.99]",
+)
 port_option = click.option(
     "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the web UI."
 )
 
 
+def chosen_columns(names: Sequence[str]) -> Sequence[TextColumn]:
+    """The columns of these names, by default all."""
+    return [find_column(name, COLUMNS) for name in names] or COLUMNS
+
+
+def columns_to_read(conn: "connection", names: Sequence[str]) -> Sequence[TextColumn]:
+    """The columns of these names, by default those that searches read; raises where there is none."""
+    from steam_assets.targets import searched_columns
+
+    if found := [find_column(name, COLUMNS) for name in names] or searched_columns(conn, COLUMNS):
+        return found
+    raise SteamAssetsError("Searches read no column yet. Run `steam-assets init`, then `steam-assets embed`.")
+
+
+def database_url() -> str | None:
+    """What --database-url said, known to the verb's own thread; all others find it in the environment."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(DATABASE_URL)
+
+
+def database() -> "DatabaseAddress":
+    """The database that is meant, and who named it."""
+    from steam_assets.store.database import find_database
+
+    return find_database(database_url())
+
+
 def connect() -> "connection":
     """A connection to the database that is meant."""
     from steam_assets.store.database import connect as connect_to
-    from steam_assets.store.database import find_database
 
-    # Other threads and processes find the same address in the environment; only here is it known who gave it.
-    context = click.get_current_context(silent=True)
-    return connect_to(find_database(context.meta.get(DATABASE_URL) if context is not None else None))
+    return connect_to(database())
 
 
 def encoder_settings(options: DeviceOptions) -> "EncoderSettings":
@@ -114,8 +148,12 @@ def encoder_settings(options: DeviceOptions) -> "EncoderSettings":
         batch_tokens = options["batch_size"] * TOKENS_PER_ROW
         click.echo(f"--batch_size {options['batch_size']} is taken as --batch-tokens {batch_tokens}.", err=True)
     return EncoderSettings.from_environment(
-        *(options["device"], options["dtype"], batch_tokens),
-        *(options["backend"], options["compiled"], options["endpoint"]),
+        device=options["device"],
+        dtype=options["dtype"],
+        batch_tokens=batch_tokens,
+        backend=options["backend"],
+        compiled=options["compiled"],
+        endpoint=options["endpoint"],
     )
 
 
@@ -133,14 +171,14 @@ def gpu(options: DeviceOptions) -> "GpuResource":
     return GpuResource.of(encoder_settings(options))
 
 
-def keep_to_embedded_database(context: click.Context) -> None:
+def keep_to_embedded_database() -> None:
     """Make this process and its children use the embedded database, unless --database-url named one.
 
     For verbs that write data of their own: an address that stands in the environment for daily work is not meant then.
     """
     from steam_assets.store.database import embedded_database
 
-    if not context.meta.get(DATABASE_URL):
+    if not database_url():
         os.environ["STEAM_ASSETS_DATABASE_URL"] = embedded_database().dsn
         # Empty, not deleted: a `.env` file would set it again.
         os.environ["STEAM_ASSETS_DAGSTER_URL"] = ""

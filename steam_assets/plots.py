@@ -1,5 +1,6 @@
 """How our pictures look: figures of one style, as PNG. What they show is drawn where it was measured."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -21,20 +22,24 @@ STYLE: "dict[RcKeyType, Any]" = {
     "font.size": 10.0,
     "grid.alpha": 0.35,
     "legend.frameon": False,
+    "text.parse_math": False,  # a dollar in somebody's name begins no formula
 }
+
+_drawing = threading.RLock()
+"""A style is the whole process's while a figure is drawn."""
 
 
 @contextmanager
-def figure(width_inches: float = 7.0, height_inches: float = 4.0) -> Iterator["Figure"]:
+def figure(width_inches: float, height_inches: float) -> Iterator["Figure"]:
     """An empty figure of our style, to be drawn on and turned into a PNG inside the block.
 
-    It belongs to no window and to no pyplot, so nothing is left of it afterwards, and any thread may draw.
+    It belongs to no window and to no pyplot, so nothing is left of it afterwards. Any thread may draw; others wait.
     """
-    from cycler import cycler
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
-    with rc_context({**STYLE, "axes.prop_cycle": cycler(color=COLORS)}):
+    with _drawing, rc_context({**STYLE, "axes.prop_cycle": cycler(color=COLORS)}):
         yield Figure(figsize=(width_inches, height_inches))
 
 

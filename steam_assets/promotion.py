@@ -7,7 +7,8 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import COLUMNS, TextColumn, rivals
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
-from steam_assets.rules import OFFENCES, Finding, broken_blocking_rules, offenders
+from steam_assets.indexes.ready import finding_of
+from steam_assets.rules import broken_blocking_rules, description
 from steam_assets.store.catalog import find_table
 from steam_assets.store.hnsw import serving_index
 from steam_assets.store.promotions import (
@@ -21,7 +22,6 @@ from steam_assets.store.promotions import (
     serve,
 )
 from steam_assets.store.runs import EmbeddingRun, get_run
-from steam_assets.store.states import range_state
 from steam_assets.targets import target_run
 
 
@@ -60,8 +60,8 @@ def promote(conn: connection, column: TextColumn, columns: Sequence[TextColumn] 
     check_promotable(column, run, column_rows(conn, column, columns).get(column.vector))
     if wrong := what_is_wrong(conn, column, run):
         raise NotReady(
-            f"{column} is not ready to be searched by run {run.run_id} ({run.model_name}): {wrong}. "
-            f"`steam-assets embed {column}` fills it; then promote it again."
+            f"{column} is not ready to be searched by run {run.run_id} ({run.model_name}). {wrong} "
+            "Then promote it again."
         )
     # The scan may have taken a while, and nobody was kept waiting for it: look again, now that nothing can change.
     rows = lock_columns(conn, column, columns)
@@ -87,11 +87,11 @@ def undo_promotion(conn: connection, column: TextColumn, columns: Sequence[TextC
     if wrong := what_is_wrong(conn, former, run):
         target = found[former.vector].target_run_id
         remedy = (
-            f"`steam-assets embed {former}` fills it; then undo again"
+            f"{wrong} Then undo again."
             if target == run_id
-            else f"it is filled with run {target} by now, which `steam-assets promote {former}` serves"
+            else f"It is filled with run {target} by now, which `steam-assets promote {former}` serves."
         )
-        raise NotReady(f"{what} stays: {former} does not hold all vectors of run {run_id}: {wrong}; {remedy}.")
+        raise NotReady(f"{what} stays: {former} does not hold all vectors of run {run_id}. {remedy}")
     rows = lock_columns(conn, column, columns)
     if undoable(conn, column, rows) != newest:
         raise NotPromoted(
@@ -131,25 +131,15 @@ def check_promotable(column: TextColumn, run: EmbeddingRun, row: ColumnRow | Non
 
 
 def what_is_wrong(conn: connection, column: TextColumn, run: EmbeddingRun) -> str | None:
-    """What keeps the column from being searched by this run, counted in SQL now; None where nothing does.
+    """What keeps the column from being searched by this run, and what mends it, found now; None where nothing does.
 
     The rules are those of the blocking checks.
     """
     table = find_table(conn, column.schema, column.table)
     if table is None or not {column.vector, column.run, column.digest} <= set(table.columns):
-        return f"{column.qualified_table} has no column {column.vector}"
-    finding = Finding(range_state(conn, column, run.run_id, run.dimension), {})
-    broken = [offence for rule in broken_blocking_rules(finding) for offence in rule.offences]
-    found = {offence: offenders([finding], offence) for offence in broken}
-    return (
-        ", ".join(
-            f"{rows:,} {'row' if rows == 1 else 'rows'} {OFFENCES[offence].wrong} "
-            f"({'first of them ' if rows > len(ids) else ''}{', '.join(ids)})"
-            for offence, (rows, ids) in found.items()
-            if rows
-        )
-        or None
-    )
+        return f"{column.qualified_table} has no column {column.vector}: `steam-assets init` adds it."
+    finding = finding_of(conn, column, run)
+    return " ".join(description(rule, column, [finding]) or "" for rule in broken_blocking_rules(finding)) or None
 
 
 def index_notice(conn: connection, column: TextColumn, run_id: int) -> str | None:

@@ -10,7 +10,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn, rivals
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model, find_model
-from steam_assets.encoder.preparation import find_preparation
+from steam_assets.encoder.preparation import Preparation, find_preparation, find_recorded
 from steam_assets.errors import SteamAssetsError
 from steam_assets.settings import setting
 from steam_assets.store.adopt import ADOPTION_SAMPLE, adopt_vectors, count_adoptable, sample_vectors
@@ -62,7 +62,7 @@ class RunToSearch:
 def run_to_search(conn: connection, column: TextColumn) -> RunToSearch:
     """The column's serving run; of a column that serves nothing, such as a challenger, the run it is being filled with.
 
-    Raises SteamAssetsError when there is neither. How many rows have no vector of that run yet is the search's to say.
+    Raises SteamAssetsError when there is neither. How many rows have a vector of another run is the search's to say.
     """
     runs = column_runs(conn, column) if is_initialised(conn) else ColumnRuns(None, None)
     if runs.serving is not None:
@@ -75,6 +75,16 @@ def run_to_search(conn: connection, column: TextColumn) -> RunToSearch:
         runs.target,
         f"{column} is searched because it was named: it serves no searches until `steam-assets promote {column}`",
     )
+
+
+def searched_columns(conn: connection, columns: Sequence[TextColumn]) -> list[TextColumn]:
+    """Those of ``columns`` that searches read, in their order; none before `init`."""
+    return serving_columns(conn, columns) if is_initialised(conn) else []
+
+
+def column_to_search(conn: connection, columns: Sequence[TextColumn]) -> TextColumn:
+    """The first of a table's columns that searches read; before any is, the first."""
+    return next(iter(searched_columns(conn, columns)), columns[0])
 
 
 def run_of_model(conn: connection, column: TextColumn, model: Model) -> int:
@@ -213,6 +223,14 @@ def model_of(run: EmbeddingRun, column: TextColumn) -> Model:
     )
 
 
+def preparation_of(run: EmbeddingRun) -> Preparation:
+    """How the texts of a run were prepared, which may be another way than its column's is by now.
+
+    Raises UnknownPreparation when it is no more.
+    """
+    return find_recorded((run.recipe or {}).get("preparation"))
+
+
 @dataclass(frozen=True)
 class Adoption:
     """What taking over a column's vectors came to: rows adopted, and the lowest cosine of the rows encoded again."""
@@ -242,4 +260,4 @@ def adopt(
     lowest = float(cosines.min())
     if lowest < ADOPTION_COSINE:
         return Adoption(rows, len(texts), lowest, adopted=False)
-    return Adoption(adopt_vectors(conn, column, run.run_id, lowest, len(texts)), len(texts), lowest, adopted=True)
+    return Adoption(adopt_vectors(conn, column, run.run_id, rows, lowest, len(texts)), len(texts), lowest, adopted=True)

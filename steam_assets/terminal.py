@@ -38,6 +38,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1
     )
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """The same in Markdown, for the web UI; a | in a cell is part of it."""
+    rule = ["---"] * left + ["---:"] * (len(header) - left)
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, rule, *rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def status_table(statuses: Sequence[ColumnStatus]) -> str:
     """One line per column: rows by state, and coverage; then what fills and serves each."""
     header = ("column", "total", "blank", "failed", "embedded", "stale", "missing", "coverage")

@@ -1,7 +1,7 @@
 """How a comparison of two columns looks on a terminal and in the web UI: tables as text and as Markdown."""
 
 from steam_assets.evaluation.compare import Comparison, table_rows
-from steam_assets.terminal import duration, table
+from steam_assets.terminal import duration, markdown_table, table
 
 
 def comparison_lines(comparison: Comparison) -> str:
@@ -16,10 +16,9 @@ def comparison_lines(comparison: Comparison) -> str:
     )
 
 
-def markdown_table(comparison: Comparison) -> str:
+def comparison_table(comparison: Comparison) -> str:
     """The same table for the web UI."""
-    lines = (_header(comparison), ("---", "---:", "---:"), *table_rows(comparison))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table(_header(comparison), table_rows(comparison))
 
 
 def overlap_line(comparison: Comparison) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from steam_assets.evaluation.breakdowns import Breakdown
+from steam_assets.evaluation.compare import differences
 from steam_assets.evaluation.known_items import IN_COLUMN
-from steam_assets.evaluation.metrics import METRICS, Interval, differences
+from steam_assets.evaluation.metrics import METRICS, Interval
 from steam_assets.evaluation.score import Evaluation
 from steam_assets.evaluation.stored import interval_of
 from steam_assets.store.evaluations import StoredEvaluation
-from steam_assets.terminal import duration, table
+from steam_assets.terminal import duration, markdown_table, table
 
 
 def evaluation_lines(evaluation: Evaluation) -> str:
@@ -29,8 +30,8 @@ def evaluation_lines(evaluation: Evaluation) -> str:
 
 def cost_lines(exact: Evaluation, other: Evaluation) -> str:
     """What another way to search the same rows gains or loses, query by query."""
-    found = differences(exact.scores, other.scores)
-    rows = [(name, f"{one.mean:+.4f}", f"{one.low:+.4f} to {one.high:+.4f}") for name, one in found.items()]
+    found = differences(exact, other)
+    rows = [(name, f"{one.difference:+.4f}", f"{one.low:+.4f} to {one.high:+.4f}") for name, one in found.items()]
     return f"{other.how} against exact\n{table(('', 'difference', '95 % interval'), rows)}"
 
 
@@ -52,14 +53,13 @@ def history_lines(history: Sequence[StoredEvaluation]) -> str:
     return table(("evaluated", "query set", "how", "run", "queries", "ndcg@10", "mrr@10", "recall@10"), rows, left=4)
 
 
-def markdown_table(evaluations: Sequence[Evaluation]) -> str:
+def evaluations_table(evaluations: Sequence[Evaluation]) -> str:
     """The evaluations as a table for the web UI."""
-    header = ("query set", "how", "queries", *METRICS)
-    lines = [
+    rows = [
         (e.query_set, e.how, f"{len(e.scores.query_ids):,}", *(_cell(e.metrics[name]) for name in METRICS))
         for e in evaluations
     ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *lines))
+    return markdown_table(("query set", "how", "queries", *METRICS), rows, left=2)
 
 
 def _table(kind: str, groups: Breakdown | Mapping[str, Mapping[str, Interval]]) -> str:

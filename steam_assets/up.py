@@ -28,15 +28,15 @@ from steam_assets.encoder.loading import EncoderSettings
 from steam_assets.errors import SteamAssetsError
 from steam_assets.health import Lookout, others_line
 from steam_assets.logs import rotate
+from steam_assets.ports import port_busy, url_of
 from steam_assets.settings import make_home
 from steam_assets.store.daemon import daemon_status
 from steam_assets.store.dagster_database import connect_dagster
-from steam_assets.store.database import find_database
+from steam_assets.store.database import DatabaseAddress
 from steam_assets.store.runs import column_runs
 from steam_assets.store.status import is_initialised
 from steam_assets.store.up_lock import UpLocks, own_name
 
-HOST = "127.0.0.1"
 READY_S = 120.0
 STOP_S = 15.0
 POLL_S = 0.25
@@ -44,10 +44,6 @@ LOOK_EVERY_S = 20.0
 """Not a multiple of the daemons' 30 s, so that heartbeats of two are both seen."""
 SERVERS = {"dagster_webserver": "The web UI", "dagster._daemon": "Dagster's daemon"}
 PR_SET_PDEATHSIG = 1
-
-
-class PortBusy(SteamAssetsError):
-    """Something else listens on the port."""
 
 
 class ServerStopped(SteamAssetsError):
@@ -58,16 +54,12 @@ class ServerStopped(SteamAssetsError):
 
 def check_port(host: str, port: int) -> None:
     """Raise PortBusy when the port cannot be listened on."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the server does: a port of a connection that has just ended is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortBusy(
-                f"Port {port} on {host} cannot be used ({error.strerror}): another program listens there, perhaps "
-                f"another `steam-assets up`. Stop it, or choose another port with --port {port + 1}."
-            ) from None
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        # With SO_REUSEADDR, as the server does: a port of a connection that has just ended is free.
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise port_busy(error, host, port, "up") from None
 
 
 @contextmanager
@@ -160,13 +152,14 @@ def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> Non
 
 def serve(
     connect: Callable[[], connection],
+    address: DatabaseAddress,
     columns: Sequence[TextColumn],
     host: str,
     port: int,
     say: Callable[[str], None],
     metrics: AbstractContextManager[str | None] | None = None,
 ) -> None:
-    """Run the web UI and the daemon on this home's database until Ctrl-C or SIGTERM, and ``metrics`` beside them."""
+    """Run the web UI and the daemon on this database until Ctrl-C or SIGTERM, and ``metrics`` beside them."""
     check_port(host, port)
     webhook_from_environment()  # one that cannot be is told here, not by the ticks of a sensor
     with UpLocks(connect, connect_dagster, own_name(port)) as locks:
@@ -174,10 +167,9 @@ def serve(
             say(others_line(others))
         prepare(connect, columns, say)
         log = make_home("logs") / "up.log"
-        address = find_database()
         with log.open("a") as opening:
             opening.write(f"Database: {address.description}, from {address.source}\n")
-        url = f"http://{host}:{port}"
+        url = url_of(host, port)
         # The children first: a process with threads should not fork.
         beside = metrics or nullcontext()
         with servers(configuration("workspace.yaml"), host, port, log) as children, beside as metrics_url:

@@ -6,6 +6,8 @@ What it costs and how it is done stand in store/vector_indexes.py and store/vacu
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from psycopg2.extensions import connection
+
 from steam_assets.columns import TextColumn
 from steam_assets.settings import flag_setting, number_setting
 from steam_assets.store.failures import FAILED_ROWS_ALLOWED
@@ -51,20 +53,33 @@ DEFAULTS = FillOptions()
 
 
 def clear_the_way(
-    session: RunSession, column: TextColumn, run_id: int, drop_index: bool, log: Callable[[str], None]
-) -> None:
-    """Say what an index on the vectors will cost this run, and drop it where that is allowed; trickles leave it."""
-    with session.conn as conn:
+    conn: connection,
+    column: TextColumn,
+    run_id: int,
+    drop_index: bool,
+    log: Callable[[str], None],
+    dagster_run_id: str | None = None,
+    limit: int | None = None,
+) -> tuple[str, ...]:
+    """Say what an index on the vectors will cost this run, and drop it where that is allowed; trickles leave it.
+
+    The names of what was dropped. ``limit`` is what the run writes at most, however many rows are pending.
+    """
+    with conn:
         if not any(index.is_costly for index in vector_indexes(conn, column)):
-            return
-        advice = bulk_advice(conn, column, count_pending(conn, column, run_id).rows, count_rows(conn, column))
+            return ()
+        pending = count_pending(conn, column, run_id).rows
+        rows = pending if limit is None else min(pending, limit)
+        advice = bulk_advice(conn, column, rows, count_rows(conn, column))
     if advice is None:
-        return
+        return ()
     log(str(advice))
-    if drop_index:
-        found = drop_for_bulk(session.conn, column, session.dagster_run_id)
-        for line in (*(f"{name} was dropped." for name in found.dropped), *found.kept):
-            log(f"{column}: {line}")
+    if not drop_index:
+        return ()
+    found = drop_for_bulk(conn, column, dagster_run_id)
+    for line in (*(f"{name} was dropped." for name in found.dropped), *found.kept):
+        log(f"{column}: {line}")
+    return found.dropped
 
 
 def tidy_up(session: RunSession, column: TextColumn, may_vacuum: bool, log: Callable[[str], None]) -> DeadRows:

@@ -4,9 +4,12 @@ So whoever asks for a note's words finds it in the first column, and in the seco
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg2
+import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
@@ -14,10 +17,13 @@ from steam_assets.embeddings import Embeddings, EncodedBatch
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model, find_model
 from steam_assets.encoder.preparation import find_preparation
+from steam_assets.evaluation.compare import Comparison, compare
 from steam_assets.evaluation.query_set import QuerySet
 from steam_assets.id_range import EVERYTHING
 from steam_assets.initialise import initialise
+from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.write import write_batches
+from steam_assets_tests.databases import new_database
 from steam_assets_tests.hash_encoder import hash_encoder
 from steam_assets_tests.hash_recipes import make_model
 from steam_assets_tests.rivals import RIVAL
@@ -29,6 +35,14 @@ QUERIES = QuerySet(
     queries={f"q{number}": f"note {number}" for number in NUMBERS},
     qrels={f"q{number}": {f"n{number}": 1} for number in NUMBERS},
 )
+
+
+@pytest.fixture(scope="session")
+def compared(server: EmbeddedServer, schema_template: str, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """The column without markup beside the one with it."""
+    with new_database(server, schema_template) as url, closing(psycopg2.connect(url)) as conn:
+        first, second = make_compared(conn, tmp_path_factory.mktemp("compared"))
+        return compare(lambda: psycopg2.connect(url), first, second, QUERIES, load)
 
 
 def load(model: Model) -> Encoder:

@@ -5,9 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +16,9 @@ from psycopg2.extensions import connection
 from steam_assets.cli import main
 from steam_assets.columns import COLUMNS, TextColumn
 from steam_assets.encoder.models import Model
-from steam_assets.store.database import connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.targets import choose_first_model
-from steam_assets_tests.databases import database_url_of
+from steam_assets_tests.databases import database_url_of, execute_on, new_database
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -36,14 +33,14 @@ GAMES = (
     "Race through neon streets in tuned cars.",
     "Command a fleet of starships and trade between the planets.",
 )
+WITHOUT_DAGSTER = {"compare", "db", "evaluate", "export", "map", "promote", "search", "serve"}
+"""Verbs that open no database of Dagster's."""
 OPINIONS = (
     "Relaxing, I planted carrots with my sister all weekend.",
     "I screamed at every door, the hospital is terrifying.",
     "The signals took me a while but my trains run on time.",
     "素晴らしいゲームです",
 )
-
-_numbers = count(1)
 
 
 @pytest.fixture
@@ -84,12 +81,10 @@ def dagster_url(
     server: EmbeddedServer, named_database: str, dagster_template: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """A database for Dagster's runs and events, named to every process started from the test."""
-    name = f"dagster_{next(_numbers)}"
-    execute_on(server, f"CREATE DATABASE {name} TEMPLATE {dagster_template}")
-    monkeypatch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, name))
     monkeypatch.setenv("DAGSTER_HOME", "")  # open_instance sets it; this has it put back
-    yield database_url_of(server, name)
-    execute_on(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(server, dagster_template) as url:
+        monkeypatch.setenv("STEAM_ASSETS_DAGSTER_URL", url)
+        yield url
 
 
 @pytest.fixture
@@ -112,10 +107,7 @@ def named_database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def tables(conn: connection, named_database: str, minilm: Model) -> connection:
     """24 applications and 24 reviews with text, one blank one in each table, to be filled by the packaged model."""
-    fill_tables(conn)
-    with conn:
-        for column in COLUMNS:
-            choose_first_model(conn, column, minilm)
+    fill_tables_for(conn, minilm)
     return conn
 
 
@@ -147,11 +139,22 @@ def few_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def steam_assets(
-    dagster_url: str, few_ranges: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    named_database: str,
+    few_ranges: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Ended]:
-    """Runs `steam-assets` in this process, with its exit code; the model stays loaded from one command to the next."""
+    """Runs `steam-assets` in this process, with its exit code; the model stays loaded from one command to the next.
+
+    The first verb that may open Dagster's database makes one; before that its address leads nowhere.
+    """
+    if "dagster_url" not in request.fixturenames:
+        monkeypatch.setenv("STEAM_ASSETS_DAGSTER_URL", "postgresql://nobody@127.0.0.1:1/nothing")
 
     def run(*arguments: str, typed: str | None = None) -> Ended:
+        if not WITHOUT_DAGSTER.issuperset(arguments[:1]):
+            request.getfixturevalue("dagster_url")
         monkeypatch.setattr(sys, "argv", ["steam-assets", *arguments])
         monkeypatch.setattr(sys, "stdin", io.StringIO() if typed is None else Terminal(typed))
         capsys.readouterr()
@@ -188,6 +191,14 @@ def fill_tables(conn: connection, applications: int = 24, reviews: int = 24) -> 
         cursor.execute("INSERT INTO reviews (recommendationid, appid) VALUES ('~blank', 10)")
 
 
+def fill_tables_for(conn: connection, model: Model) -> None:
+    """The same, each column to be filled by ``model``."""
+    fill_tables(conn)
+    with conn:
+        for column in COLUMNS:
+            choose_first_model(conn, column, model)
+
+
 def contents(conn: connection, column: TextColumn) -> list[tuple[object, ...]]:
     """Every row's id, version, run, digest and vector: equal before and after means that nothing was written."""
     statement = sql.SQL("SELECT {}, xmin::text, {}, {}, {}::text FROM {} ORDER BY {}").format(
@@ -222,11 +233,3 @@ def materialize(
 
     stretch = registered_ranges(instance, column)[first : first + ranges]
     return run_ranges(instance, definitions.resolve_job_def(column_job_name(column)), column, stretch)
-
-
-def execute_on(server: EmbeddedServer, statement: str) -> None:
-    """Run a statement on the test server that no transaction may hold, such as CREATE DATABASE."""
-    with closing(connect(find_database(database_url_of(server, "postgres")))) as conn:
-        conn.autocommit = True
-        with conn.cursor() as cursor:
-            cursor.execute(statement)

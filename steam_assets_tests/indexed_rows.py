@@ -8,17 +8,32 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
-from steam_assets.columns import TextColumn
+from steam_assets.columns import REVIEWS, TextColumn
 from steam_assets.store.hnsw_build import BuildOptions, BuiltIndex, build_index
 from steam_assets.store.hnsw_create import BuildProgress
 from steam_assets.store.hnsw_records import record_recall
+from steam_assets.store.states import names
 from steam_assets.store.variants import SearchIndex, find_variant, nearest_exactly, nearest_through
 from steam_assets_tests.databases import wait_until
-from steam_assets_tests.rows import DIMENSION, Connect, add_rows, embed, fetch, target_of
+from steam_assets_tests.rows import DIMENSION, Connect, add_rows, embed, execute, fetch, target_of
 
 HALFVEC = find_variant("halfvec")
+REVIEWS_INDEX = "reviews_review_embedding_halfvec_hnsw"
+FILL_REVIEWS = sql.SQL("""
+    UPDATE {table} AS t
+    SET {vector} = l2_normalize(
+            (SELECT array_agg(sin(t.{id}::text::int * n + n * n)) FROM generate_series(1, 384) AS n)::vector),
+        {run} = %(run)s,
+        {digest} = md5(t.{text})::uuid
+    WHERE t.{text} ~ '\\S'
+""")
 INDEXES = "SELECT relname FROM pg_class WHERE relname ~ 'hnsw' AND relkind = 'i' ORDER BY 1"
 BUILDS = "SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for writers%'"
+
+
+def fill_reviews(conn: connection) -> None:
+    """Vectors of 384 numbers for every review with a text, without a model."""
+    execute(conn, FILL_REVIEWS.format(**names(REVIEWS)), run=target_of(conn, REVIEWS))
 
 
 def fill(conn: connection, column: TextColumn, rows: int) -> int:

@@ -1,16 +1,26 @@
-"""Two vector columns of one text: that of the notes, which serves, and a rival with made-up vectors of another run."""
+"""Two vector columns of one text: that of the notes, which serves, and a rival with made-up vectors of another run.
+
+A challenger of the applications is a column that no test's database has at first.
+"""
 
 from dataclasses import replace
 
 from psycopg2.extensions import connection
 
-from steam_assets.columns import TextColumn
+from steam_assets.columns import APPLICATIONS, TextColumn
 from steam_assets.store.runs import column_runs
 from steam_assets.store.schema import apply_schema, plan_schema
 from steam_assets_tests.rows import DIMENSION, NOTES, add_rows, change_recipe, embed, make_table
 
 RIVAL = replace(NOTES, vector="rival_vector", run="rival_vector_run_id")
 BOTH = (NOTES, RIVAL)
+CHALLENGER = replace(
+    APPLICATIONS,
+    vector="description_embedding_b",
+    run="description_embedding_b_run_id",
+    model="all-MiniLM-L6-v2",
+    preparation="plain",
+)
 TEXTS = {"a": "an apple", "b": "a boat", "c": "a cloud", "blank": " "}
 
 

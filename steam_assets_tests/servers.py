@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import psycopg2
@@ -19,11 +20,13 @@ from steam_assets.store import embedded
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.embedded_account import Account, find_programs, server_account
-from steam_assets_tests.databases import wait_until
+from steam_assets_tests.databases import execute_on, wait_until
 from steam_assets_tests.rows import execute
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 EVERY_SPECIAL_CHARACTER = "z://a%b:c@d/e'f g\"h\\i?j#k&l=m+n"
+
+_numbers = count(1)
 
 needs_pgbouncer = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed (apt-get install pgbouncer)")
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make certificates")
@@ -127,14 +130,6 @@ def make_certificate(directory: Path, name: str, signed_by: Certificate | None =
     return Certificate(certificate, key, certificate if signed_by is None else signed_by.certificate)
 
 
-def execute_on(server: EmbeddedServer, *statements: str | sql.Composed) -> None:
-    """Run statements as the server's superuser, each in its own transaction."""
-    with closing(psycopg2.connect(server.dsn("postgres"))) as conn, conn.cursor() as cursor:
-        conn.autocommit = True
-        for statement in statements:
-            cursor.execute(statement)
-
-
 @contextmanager
 def user_with_password(server: EmbeddedServer, name: str, password: str) -> Iterator[str]:
     """A role that needs this password and may create nothing; its name."""
@@ -205,6 +200,18 @@ def standby(server: EmbeddedServer, directory: Path, **settings: object) -> Iter
             yield follower
         finally:
             process.send_signal(signal.SIGQUIT)
+
+
+@contextmanager
+def stranger(conn: connection) -> Iterator[str]:
+    """The name of a new role that owns nothing and may do nothing; gone afterwards with all that it got."""
+    name = f"stranger_{next(_numbers)}"
+    execute(conn, f"CREATE ROLE {name}")
+    try:
+        yield name
+    finally:
+        conn.rollback()
+        execute(conn, f"RESET ROLE; DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.loading import build_encoder
 from steam_assets.encoder.models import Model
+from steam_assets.id_range import IdRange
 from steam_assets.initialise import initialise
+from steam_assets.store import adopt as module
 from steam_assets.store.adopt import adopt_vectors, count_adoptable, sample_vectors
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.states import range_state
@@ -93,6 +95,28 @@ def test_only_vectors_without_a_digest_on_a_text_are_adoptable(conn: connection,
     assert vectors.dtype == np.float32
     assert vectors.tolist() == [[1.0] + [0.0] * 7] * 2
     assert sample_vectors(conn, notes, 1)[0] == texts[:1]
-    assert adopt_vectors(conn, notes, target_of(conn, notes), 1.0, 2) == 2
+    assert adopt_vectors(conn, notes, target_of(conn, notes), 2, 1.0, 2) == 2
     state = state_of(conn, notes)
     assert (state.embedded, state.stale, state.missing) == (3, 2, 1)
+
+
+def test_a_run_is_noted_to_have_adopted_rows_before_the_first_has_its_number(
+    conn: connection, notes: TextColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between two ranges, a projection of the run is known to lack those of the first."""
+    add_rows(conn, notes, {"a": "text", "b": "text"})
+    embed(conn, notes)
+    execute(conn, "UPDATE notes SET embedding_run_id = NULL, body_vector_source_md5 = NULL")
+    run_id = target_of(conn, notes)
+
+    def interrupted(*_: object) -> Iterator[IdRange]:
+        yield IdRange(None, "b")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "cut_ranges", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        adopt_vectors(conn, notes, run_id, 2, 1.0, 2)
+    conn.rollback()
+    assert fetch(conn, "SELECT id FROM notes WHERE embedding_run_id = %(run)s", run=run_id) == [("a",)]
+    ((noted,),) = fetch(conn, "SELECT notes FROM embedding_runs WHERE run_id = %(run)s", run=run_id)
+    assert str(noted).startswith("notes.body_vector: 2 rows adopted")

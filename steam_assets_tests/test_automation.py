@@ -16,9 +16,6 @@ from steam_assets.defs.automation import build_changed_texts_sensor, build_new_r
 from steam_assets.defs.jobs import checks_job_name
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.errors import SteamAssetsError
-from steam_assets.store.embedded import EmbeddedServer
-from steam_assets_tests.dagster_home import execute_on
-from steam_assets_tests.databases import database_url_of
 from steam_assets_tests.rows import execute
 
 RUNNING, STOPPED = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
@@ -94,15 +91,13 @@ def test_before_init_a_tick_names_the_command(
     instance: dg.DagsterInstance,
     named_database: str,
     conn: connection,
-    server: EmbeddedServer,
+    empty_database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In a database with nothing in it, and in one whose columns have no model."""
     assert "Run `steam-assets init`" in (tick(build(APPLICATIONS), instance).skip_message or "")
-    execute_on(server, "CREATE DATABASE nothing_in_it")
-    monkeypatch.setenv("STEAM_ASSETS_DATABASE_URL", database_url_of(server, "nothing_in_it"))
+    monkeypatch.setenv("STEAM_ASSETS_DATABASE_URL", empty_database_url)
     assert "Run `steam-assets init`" in (tick(build(APPLICATIONS), instance).skip_message or "")
-    execute_on(server, "DROP DATABASE nothing_in_it WITH (FORCE)")
 
 
 @pytest.mark.parametrize("build", [build_new_rows_sensor, build_changed_texts_sensor])
@@ -110,7 +105,6 @@ def test_a_tick_while_the_database_is_away_is_one_line_and_forgets_nothing(
     build: Callable[..., dg.SensorDefinition],
     instance: dg.DagsterInstance,
     tables: connection,
-    server: EmbeddedServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The next tick tries again, from the same place."""

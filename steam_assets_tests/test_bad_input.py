@@ -27,7 +27,7 @@ from steam_assets.store.schema import plan_schema
 from steam_assets.store.status import column_status
 from steam_assets.store.write import write_batches
 from steam_assets_tests.dagster_home import Ended, one_line
-from steam_assets_tests.databases import database_url_of
+from steam_assets_tests.databases import database_url_of, execute_on
 from steam_assets_tests.mounts import small_disk
 from steam_assets_tests.rows import (
     DIMENSION,
@@ -45,7 +45,7 @@ from steam_assets_tests.rows import (
     state_of,
     target_of,
 )
-from steam_assets_tests.servers import execute_on, role
+from steam_assets_tests.servers import role
 
 ODD_NAMES = TextColumn(
     schema='Ein "Schema" %s',

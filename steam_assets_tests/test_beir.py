@@ -11,24 +11,7 @@ import pytest
 from steam_assets.evaluation import beir
 from steam_assets.evaluation.beir import read_query_set
 from steam_assets.evaluation.query_set import BadQuerySet
-
-QUERIES = '{"_id": "q1", "text": "a cozy farm"}\n{"_id": "q2", "text": "trains", "metadata": {"language": "en"}}\n'
-CORPUS = '{"_id": "d1", "title": "Turnips", "text": "Grow them."}\n{"_id": "d2", "text": "Lay tracks."}\n'
-QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td2\t1\n"
-FILES = {"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels/test.tsv": QRELS}
-
-
-def folder_of(home: Path, **replaced: str | bytes | None) -> Path:
-    """A set's folder with some of its files replaced: queries, corpus or qrels."""
-    names = {"queries": "queries.jsonl", "corpus": "corpus.jsonl", "qrels": "qrels/test.tsv"}
-    contents: dict[str, str | bytes | None] = {**FILES, **{names[name]: text for name, text in replaced.items()}}
-    root = home / "farms"
-    for name, text in contents.items():
-        if text is not None:
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return root
+from steam_assets_tests.query_sets import CORPUS, FILES, QRELS, QUERIES, folder_of
 
 
 def zip_of(path: Path, files: Mapping[str, str | bytes]) -> Path:
@@ -55,6 +38,15 @@ def test_a_zip_with_a_folder_in_it_is_the_same_set(home: Path) -> None:
     packed = {f"farms/{name}.gz": gzip.compress(text.encode()) for name, text in FILES.items()}
     written = zip_of(home / "set.zip", {**packed, "__MACOSX/farms/._queries.jsonl": b"\0\1", "farms/": ""})
     assert read_query_set(written).digest == read_query_set(folder_of(home)).digest
+
+
+@pytest.mark.parametrize("name", ["known-items", "known-items-in-column"])
+def test_a_set_has_no_name_of_those_that_are_made_here(home: Path, name: str) -> None:
+    """The check of known items takes the newest evaluation of that name."""
+    path = folder_of(home).rename(home / name)
+    for named in (path, zip_of(home / f"{name}.zip", FILES)):
+        with pytest.raises(BadQuerySet, match="has the name of a set that is made of the loaded pages"):
+            read_query_set(named)
 
 
 def test_windows_ends_lines_and_begins_files_in_its_own_way(home: Path) -> None:

@@ -28,6 +28,7 @@ def test_the_effective_rank_of_equal_eigenvalues_is_how_many_they_are() -> None:
     assert effective_rank(np.array([1.0, 0.0])) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_rows_with_the_predecessor_among_them(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_resume_is_measured_without_the_index_and_with_it(conn: connection) ->
     assert all(min(row.first_page_ms, row.has_pending_ms, row.pass_s) > 0 for row in found)
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_paging_prints_its_tables_and_writes_json_and_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,10 @@ NO_DATA = Path("no such directory")
 
 
 @pytest.mark.slow
-def test_every_way_to_search_is_measured(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over HTTP with and without the index, alone and together, and as a command."""
+def test_every_way_to_search_is_measured(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over HTTP with and without the index, alone and together, and as a command; a table too small is named."""
     monkeypatch.setattr(serve, "COMMANDS", 1)
     path = home / "serve.json"
     serve.main(["--rows", "30", "--queries", "3", "--data", str(NO_DATA), "--json", str(path)])
@@ -26,6 +28,7 @@ def test_every_way_to_search_is_measured(home: Path, monkeypatch: pytest.MonkeyP
     ]
     assert all(0 < row["p50_ms"] <= row["p95_ms"] for row in found["rows"])
     assert found["corpus_rows"] == 30
+    assert "no figure is one of the index" in capsys.readouterr().err
 
 
 def test_no_query_is_asked_twice() -> None:

@@ -221,6 +221,7 @@ def test_targets_of_writing_are_met_missed_or_not_measured() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_writing_prints_its_tables_and_writes_json_and_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

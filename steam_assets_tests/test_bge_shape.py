@@ -21,6 +21,7 @@ LOWEST_COSINE = 0.99999
 VECTORS = sql.SQL("SELECT t.{text}, t.{vector}::text FROM {table} AS t WHERE t.{vector} IS NOT NULL")
 
 
+@pytest.mark.slow
 def test_a_model_of_bge_m3s_shape_goes_all_the_way(
     empty_database_url: str,
     bge_shaped: Model,

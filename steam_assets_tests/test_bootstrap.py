@@ -105,6 +105,7 @@ def test_tests_and_linters_report_and_the_first_failure_is_the_exit_code(run: Ru
     assert run("test", "--venv", made, pytest_EXITS_WITH="5").returncode == 5
 
 
+@pytest.mark.slow
 def test_what_is_not_asked_for_again_stays(run: Run, tmp_path: Path) -> None:
     """A build of torch chosen once is kept by later runs; choosing another makes the environment anew."""
     venv = tmp_path / "venv"
@@ -154,6 +155,7 @@ def test_terminated_it_leaves_no_pip_behind(bootstrap: Path, environment: dict[s
     assert str(venv) not in running
 
 
+@pytest.mark.slow
 def test_new_requirements_that_cannot_be_had_leave_what_was_there(run: Run, bootstrap: Path, made: Path) -> None:
     """Offline after a pull: pip's words and exit code are kept, and so is the environment; the next run adds to it."""
     before = (made / "pyvenv.cfg").stat().st_mtime_ns
@@ -183,6 +185,7 @@ def test_a_directory_that_is_no_environment_is_left_alone(run: Run, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_an_environment_of_the_users_own_is_added_to_never_emptied(run: Run, tmp_path: Path) -> None:
     """An existing virtual environment keeps what it has."""
     venv = tmp_path / "mine"

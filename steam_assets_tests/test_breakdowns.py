@@ -17,11 +17,11 @@ def scored(queries: dict[str, str], languages: dict[str, str], hit: set[str]) ->
 
 def test_a_query_is_of_the_language_it_names_or_of_its_script() -> None:
     """Most queries first; each group has a mean of its own."""
-    queries = {"a": "a farm", "b": "trains", "c": "ферма", "d": "une ferme"}
+    queries = {"a": "a farm", "b": "trains", "c": "ферма", "d": "une ferme", "e": "2048"}
     found = breakdowns(*scored(queries, {"d": "French"}, {"a", "c"}))["language"]
-    assert list(found) == ["Latin script", "Cyrillic script", "French"]
-    assert [found[group]["mrr@10"].mean for group in found] == [0.5, 1.0, 0.0]
-    assert [found[group]["mrr@10"].queries for group in found] == [2, 1, 1]
+    assert list(found) == ["Latin script", "Cyrillic script", "French", "no letters"]
+    assert [found[group]["mrr@10"].mean for group in found] == [0.5, 1.0, 0.0, 0.0]
+    assert [found[group]["mrr@10"].queries for group in found] == [2, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

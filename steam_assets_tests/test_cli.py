@@ -36,23 +36,13 @@ def test_every_verb_is_there_and_has_help(steam_assets: Run) -> None:
         assert unexplained == []
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("embed", "--limit", "0"),
-        ("frobnicate",),
-        ("search",),
-        ("search", "x", "--k", "nine"),
-        ("up", "--port", "99999"),
-    ],
-    ids=" ".join,
-)
-def test_wrong_usage_is_exit_2(arguments: tuple[str, ...], steam_assets: Run) -> None:
+def test_wrong_usage_is_exit_2(steam_assets: Run) -> None:
     """The usage is shown, and no traceback."""
-    ended = steam_assets(*arguments)
-    assert ended.code == 2
-    assert "Usage: steam-assets" in ended.err
-    assert "Traceback" not in ended.err
+    for line in ("embed --limit 0", "frobnicate", "search", "search x --k nine", "up --port 99999"):
+        ended = steam_assets(*line.split())
+        assert ended.code == 2, line
+        assert "Usage: steam-assets" in ended.err, line
+        assert "Traceback" not in ended.err
 
 
 def test_status_counts_every_row_in_exactly_one_state(steam_assets: Run, tables: connection) -> None:
@@ -192,6 +182,10 @@ def test_load_reports_what_became_of_the_rows(steam_assets: Run, tables: connect
     (report,) = json.loads(steam_assets("load", str(file), "--as", "applications", "--json").out)
     assert (report["inserted"], report["updated"], report["unchanged"]) == (0, 0, 2)
 
+    for of_vectors in (("--column", "reviews"), ("--ids", str(file)), ("--device", "cpu")):
+        ended = steam_assets("load", str(file), *of_vectors)
+        assert (ended.code, "are for --vectors" in ended.err) == (2, True)
+
 
 def test_an_unreachable_database_is_one_message_without_the_password(steam_assets: Run) -> None:
     """Where it was looked for and who said so; exit 2."""
@@ -216,6 +210,13 @@ def test_a_home_that_cannot_be_written_is_one_message(
     monkeypatch.setenv("STEAM_ASSETS_HOME", str(home / "taken"))
     monkeypatch.delenv("STEAM_ASSETS_DATABASE_URL")
     assert "STEAM_ASSETS_HOME" in one_line(steam_assets("status"), 2)
+
+
+def test_doctor_says_who_named_the_database(steam_assets: Run, named_database: str) -> None:
+    """An option is not taken for the environment."""
+    ended = steam_assets("doctor", "--json", "--device", "cuda:99", "--database-url", named_database)
+    found = {check["name"]: check["found"] for check in map(json.loads, ended.out.splitlines())}
+    assert found["database"].endswith(" (from --database-url)")
 
 
 def test_a_file_of_garbage_is_one_message(steam_assets: Run, tables: connection, home: Path) -> None:
@@ -262,7 +263,10 @@ def test_another_model_is_asked_about_and_taken_on_yes(
     before = contents(tables, APPLICATIONS)
     declined = steam_assets("embed", str(APPLICATIONS), "--model", str(another_minilm), typed="n\n")
     assert declined.code == 1
-    assert "24 rows become stale" in declined.out
+    assert "24 rows become stale, and searches lose each row" in declined.out
+    execute(tables, "UPDATE embedding_columns SET serving_run_id = NULL WHERE table_name = 'reviews'")
+    of_no_searches = steam_assets("embed", "reviews", "--model", str(another_minilm), typed="n\n")
+    assert "0 rows become stale." in of_no_searches.out
     assert contents(tables, APPLICATIONS) == before
     assert "Repeat with --yes" in one_line(steam_assets("embed", "applications", "--model", str(another_minilm)), 2)
 

@@ -83,6 +83,7 @@ def test_psql_ends_when_nobody_reads_its_output(named_database: str) -> None:
         assert process.wait() == -13
 
 
+@pytest.mark.slow
 def test_the_embedded_server_lives_as_long_as_psql(home: Path) -> None:
     """psql takes our place as the server's client: it stays while psql runs, and stops after it."""
     with subprocess.Popen([*DB, "psql", "-At"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

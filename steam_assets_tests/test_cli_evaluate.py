@@ -12,7 +12,9 @@ from steam_assets.encoder.encoder import Encoder
 from steam_assets.store.evaluations import newest_evaluations
 from steam_assets_tests.dagster_home import Ended, one_line
 from steam_assets_tests.known_pages import add_known_pages, serve_vectors
-from steam_assets_tests.test_beir import QRELS, folder_of
+from steam_assets_tests.query_sets import QRELS, folder_of
+from steam_assets_tests.rows import Connect, execute
+from steam_assets_tests.taken_devices import devices_taken
 
 Run = Callable[..., Ended]
 
@@ -65,24 +67,42 @@ def test_a_set_with_unknown_ids_is_refused_in_one_line(steam_assets: Run, pages:
     assert (ended.code, "farms, exact; 2 queries among 2 documents" in ended.out) == (0, True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--queries", "nowhere"), "nowhere is not there; expected a folder or a zip"),
-        (("reviews",), "reviews.review_embedding serves no run yet"),
-        (("reviews.nothing",), "names 0 columns"),
-        (("--how", "index"), "Build one with `steam-assets index build applications.description_embedding`"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_what_cannot_be_evaluated_is_told_in_one_line(
-    steam_assets: Run, pages: connection, arguments: tuple[str, ...], said: str
+def test_who_waits_for_a_device_is_told_and_only_for_what_can_be_evaluated(
+    steam_assets: Run, pages: connection, connect: Connect
 ) -> None:
+    """An `embed` may have it for hours; a mistyped path is told before."""
+    with devices_taken(connect, 30):
+        assert "nowhere is not there" in one_line(steam_assets("evaluate", "--queries", "nowhere"), 2)
+        assert "none/scores.png cannot be written" in one_line(steam_assets("evaluate", "--plot", "none/scores.png"), 2)
+    with devices_taken(connect, 1) as name:
+        ended = steam_assets("evaluate", "--sample", "1")
+    assert ended.code == 0, ended
+    assert f"Waiting for {name}. {name} is with " in ended.err
+
+
+def test_scores_are_shown_before_they_are_stored(steam_assets: Run, pages: connection) -> None:
+    """They took minutes, and a disk that is full or a connection that is lost must not cost them."""
+    execute(pages, "ALTER TABLE embedding_evaluations ADD CHECK (queries < 0) NOT VALID")
+    ended = steam_assets("evaluate", "--sample", "1", "--documents", "2")
+    assert ended.code == 70
+    assert "known-items, exact; 1 queries among 2 documents" in ended.out
+
+
+REFUSED = {
+    "--queries nowhere": "nowhere is not there; expected a folder or a zip",
+    "reviews": "reviews.review_embedding serves no run yet",
+    "reviews.nothing": "names 0 columns",
+    "--how index": "Build one with `steam-assets index build applications.description_embedding`",
+}
+
+
+def test_what_cannot_be_evaluated_is_told_in_one_line(steam_assets: Run, pages: connection) -> None:
     """No traceback, and nothing is stored that was not measured."""
-    ended = steam_assets("evaluate", *arguments)
-    assert ended.code == 2
-    assert said in ended.err.splitlines()[-1]
-    assert "Traceback" not in ended.err
+    for arguments, said in REFUSED.items():
+        ended = steam_assets("evaluate", *arguments.split())
+        assert ended.code == 2, arguments
+        assert said in ended.err.splitlines()[-1]
+        assert "Traceback" not in ended.err
 
 
 def test_nothing_evaluated_yet_says_what_to_run(steam_assets: Run, pages: connection) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from psycopg2.extensions import connection
 
-from steam_assets.cli import cli
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS, TextColumn
 from steam_assets.embeddings import Embeddings, EncodedBatch
 from steam_assets.id_range import EVERYTHING
@@ -97,6 +96,8 @@ def test_vectors_that_do_not_say_whose_they_are_need_a_column(
     assert steam_assets("load", str(tmp_path / "a_ids.csv"), "--vectors", str(tmp_path / "a.npy")).code == 2
     refused = steam_assets("load", "--vectors", str(tmp_path / "a.npy"), "--column", "applications")
     assert "does not hold the vectors of applications.description_embedding" in one_line(refused, 2)
+    elsewhere = ("load", "--vectors", str(tmp_path / "a.npy"), "--column", "applications", "--backend", "tensors")
+    assert "'tensors' is no backend" in one_line(steam_assets(*elsewhere), 2)
     assert fetch(tables, "SELECT count(description_embedding) FROM applications") == [(0,)]
 
 
@@ -108,17 +109,11 @@ def test_a_directory_that_cannot_be_written_is_one_line_and_exit_2(
     assert "cannot be written" in one_line(steam_assets("export", "reviews", str(tmp_path / "file" / "out")), 2)
 
 
-def test_before_init_the_next_command_is_named(steam_assets: Run, empty_database_url: str, tmp_path: Path) -> None:
-    """Not an error about a missing table."""
-    ended = steam_assets("export", str(tmp_path), "--database-url", empty_database_url)
-    assert "`steam-assets init`" in one_line(ended, 2)
-
-
-def test_the_column_comes_before_the_directory() -> None:
-    """As the usage says."""
-    assert [
-        parameter.name for parameter in cli.commands["export"].params if parameter.param_type_name == "argument"
-    ] == [
-        "columns",
-        "directory",
-    ]
+def test_where_nothing_is_searched_the_next_command_is_named(
+    steam_assets: Run, tables: connection, empty_database_url: str, tmp_path: Path
+) -> None:
+    """Not an error about a missing table, and not an export of nothing."""
+    execute(tables, "UPDATE embedding_columns SET serving_run_id = NULL")
+    for there in ((), ("--database-url", empty_database_url)):
+        ended = steam_assets("export", str(tmp_path), *there)
+        assert "Searches read no column yet. Run `steam-assets init`" in one_line(ended, 2)

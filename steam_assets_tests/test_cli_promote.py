@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from psycopg2.extensions import connection
@@ -11,23 +10,15 @@ from steam_assets.columns import APPLICATIONS, TextColumn
 from steam_assets.store.catalog import get_table
 from steam_assets_tests.dagster_home import Ended, one_line
 from steam_assets_tests.requested_runs import HashGpu
-from steam_assets_tests.rivals import BOTH, RIVAL, make_rivals, runs_of
+from steam_assets_tests.rivals import BOTH, CHALLENGER, RIVAL, make_rivals, runs_of
 from steam_assets_tests.rows import NOTES, add_rows
 
 Run = Callable[..., Ended]
 
-CHALLENGER = replace(
-    APPLICATIONS,
-    vector="description_embedding_b",
-    run="description_embedding_b_run_id",
-    model="all-MiniLM-L6-v2",
-    preparation="plain",
-)
-
 
 def know(monkeypatch: pytest.MonkeyPatch, columns: tuple[TextColumn, ...]) -> None:
     """Have the commands know these columns, as if columns.py named them."""
-    for module in ("cli", "cli_promote"):
+    for module in ("cli", "cli_promote", "options"):
         monkeypatch.setattr(f"steam_assets.{module}.COLUMNS", columns)
 
 

@@ -1,7 +1,7 @@
 """`steam-assets search` as a person and a script use it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from psycopg2.extensions import connection
@@ -13,6 +13,7 @@ from steam_assets.search.question import MOST_HITS
 from steam_assets_tests.dagster_home import Ended, one_line
 from steam_assets_tests.games import add_games, fill
 from steam_assets_tests.rows import execute
+from steam_assets_tests.servers import free_port
 
 Run = Callable[..., Ended]
 
@@ -72,43 +73,45 @@ def test_filters_words_and_exact_scans_are_options(games: connection, steam_asse
     assert "(no embedded row fits the filter)" in steam_assets("search", "x", "--where", "year = 1990").out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "what"),
-    [
-        ((), "Expected TEXT, or --like ID."),
-        (("x", "--like", "10"), "Expected TEXT, or --like ID."),
-        (("--like", "10", "--hybrid"), "--hybrid looks for words"),
-        (("x", "--k", "0"), "0 is not in the range 1<=x<=1000"),
-        (("x", "--k", "10000000"), "10000000 is not in the range 1<=x<=1000"),
-    ],
-    ids=str,
-)
-def test_wrong_usage_is_exit_2_and_says_what_is_right(
-    named_database: str, steam_assets: Run, arguments: tuple[str, ...], what: str
-) -> None:
+WRONG_USAGE: Mapping[tuple[str, ...], str] = {
+    (): "Expected TEXT, or --like ID.",
+    ("x", "--like", "10"): "Expected TEXT, or --like ID.",
+    ("--like", "10", "--hybrid"): "--hybrid looks for words",
+    ("x", "--k", "0"): f"0 is not in the range 1<=x<={MOST_HITS}",
+}
+UNANSWERABLE: Mapping[tuple[str, ...], str] = {
+    ("x", "--where", "price < cheap"): "wrong at character 9, 'cheap': expected a number such as 9.99 for price",
+    ("x", "--where", "'; DROP TABLE reviews; --"): "wrong at character 1",
+    ("x", "--where", "voted_up", "--in", "applications"): "applications has no voted_up",
+    ("x", "--in", "nowhere"): "'nowhere' names 0 columns",
+    (" ",): "blank; expected some words",
+}
+
+
+def test_wrong_usage_is_exit_2_and_says_what_is_right(steam_assets: Run) -> None:
     """Before anything is loaded."""
-    ended = steam_assets("search", *arguments)
-    assert ended.code == 2
-    assert what in ended.err
-    assert str(MOST_HITS) == "1000"
+    for arguments, what in WRONG_USAGE.items():
+        ended = steam_assets("search", *arguments)
+        assert (ended.code, what in ended.err) == (2, True), ended
 
 
-@pytest.mark.parametrize(
-    ("arguments", "what"),
-    [
-        (("x", "--where", "price < cheap"), "wrong at character 9, 'cheap': expected a number such as 9.99 for price"),
-        (("x", "--where", "'; DROP TABLE reviews; --"), "wrong at character 1"),
-        (("x", "--where", "voted_up", "--in", "applications"), "applications has no voted_up"),
-        (("x", "--in", "nowhere"), "'nowhere' names 0 columns"),
-        ((" ",), "blank; expected some words"),
-    ],
-    ids=str,
-)
-def test_a_question_that_cannot_be_answered_is_exit_2_and_one_line(
-    games: connection, steam_assets: Run, arguments: tuple[str, ...], what: str
-) -> None:
+def test_a_question_that_cannot_be_answered_is_exit_2_and_one_line(games: connection, steam_assets: Run) -> None:
     """What was found, what was expected, and no traceback."""
-    assert what in one_line(steam_assets("search", *arguments), 2)
+    for arguments, what in UNANSWERABLE.items():
+        assert what in one_line(steam_assets("search", *arguments), 2)
+
+
+def test_what_is_said_of_the_database_or_the_model_is_not_left_to_a_service(
+    games: connection, steam_assets: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its own: one that the environment names is not asked then, and one that the command names is refused."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("STEAM_ASSETS_SERVE_URL", nobody)
+    assert "No `steam-assets serve` answers" in one_line(steam_assets("search", "trains"), 2)
+    for here in (("--database-url", database_url), ("--device", "cpu")):
+        assert steam_assets("search", "trains", *here).code == 0
+        refused = steam_assets("search", "trains", "--url", nobody, *here)
+        assert (refused.code, "Leave out --url" in refused.err) == (2, True)
 
 
 def test_the_help_explains_filters(steam_assets: Run) -> None:

@@ -123,6 +123,7 @@ def test_tls_options_and_the_password_are_handed_on(
         find_client(tls_address, "psql")
 
 
+@pytest.mark.slow
 @needs_tls
 def test_a_database_goes_to_an_older_server_of_the_machine_and_back(
     tls_address: DatabaseAddress, empty_database_url: str, home: Path

@@ -24,13 +24,6 @@ from steam_assets_tests.compared import NUMBERS, QUERIES, load, make_compared
 from steam_assets_tests.rows import Connect
 
 
-@pytest.fixture
-def compared(conn: connection, connect: Connect, home: Path) -> Comparison:
-    """The column without markup beside the one with it."""
-    first, second = make_compared(conn, home)
-    return compare(connect, first, second, QUERIES, load)
-
-
 def test_the_better_column_is_told_with_its_significance(compared: Comparison) -> None:
     """Every query finds its note first in the one; in the other it is among ten of 24 by chance."""
     assert set(compared.differences) == set(COMPARED)

@@ -23,15 +23,9 @@ from steam_assets.store.promotions import serving_columns
 from steam_assets.store.status import column_status
 from steam_assets_tests.dagster_home import materialize
 from steam_assets_tests.requested_runs import HashGpu, asked_for, carry_out
+from steam_assets_tests.rivals import CHALLENGER
 from steam_assets_tests.rows import Connect, execute, fetch
 
-CHALLENGER = replace(
-    APPLICATIONS,
-    vector="description_embedding_b",
-    run="description_embedding_b_run_id",
-    model="all-MiniLM-L6-v2",
-    preparation="plain",
-)
 BOTH = (APPLICATIONS, CHALLENGER)
 GPU = HashGpu(device="cpu")
 
@@ -79,6 +73,7 @@ def test_both_columns_are_filled_side_by_side_from_the_same_ranges(
         assert run_checks(instance, challenged.resolve_job_def(checks_job_name(column))) == []
 
 
+@pytest.mark.slow
 def test_new_rows_and_changed_texts_reach_both_columns(
     challenged: dg.Definitions, instance: dg.DagsterInstance, tables: connection, connect: Connect
 ) -> None:
@@ -100,6 +95,7 @@ def test_new_rows_and_changed_texts_reach_both_columns(
     assert embedded(tables) == [25, 25]
 
 
+@pytest.mark.slow
 def test_one_asset_compares_the_columns_of_a_text(
     challenged: dg.Definitions, instance: dg.DagsterInstance, tables: connection, connect: Connect, home: Path
 ) -> None:

@@ -19,7 +19,7 @@ from steam_assets.defs.assets import table_key, vector_key
 from steam_assets.defs.jobs import column_job_name
 from steam_assets.defs.partitions import partitions_name, register_ranges
 from steam_assets.defs.runs import run_ranges
-from steam_assets_tests.test_behaviours import HashingGpu
+from steam_assets_tests.requested_runs import HashGpu
 from steam_assets_tests.webhook_server import Answer, WebhookServer
 
 HOUR_S = 3600.0
@@ -242,7 +242,7 @@ def test_a_real_run_that_leaves_rows_is_told_by_both_sensors(
     receiver: WebhookServer,
 ) -> None:
     """A limit of one row leaves others pending, so a blocking check fails the run; a second run makes them green."""
-    definitions = build_definitions(gpu=HashingGpu(device="cpu"))
+    definitions = build_definitions(gpu=HashGpu(device="cpu"))
     stretch = register_ranges(instance, tables, APPLICATIONS)[:2]
     tables.rollback()
     job = definitions.resolve_job_def(column_job_name(APPLICATIONS))

@@ -10,15 +10,15 @@ from psycopg2.extensions import connection
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS
 from steam_assets.definitions import build_definitions
 from steam_assets.defs.assets import vector_key
-from steam_assets.defs.evaluations import evaluation_key, known_item_result, now_and_then
+from steam_assets.defs.evaluations import evaluation_key, known_item_result
 from steam_assets.encoder.models import Model
 from steam_assets.evaluation.stored import interval_of
 from steam_assets.store.evaluations import newest_evaluations
 from steam_assets_tests.hash_encoder import hash_encoder
 from steam_assets_tests.known_pages import add_known_pages, serve_vectors
+from steam_assets_tests.query_sets import folder_of
 from steam_assets_tests.requested_runs import HashGpu
-from steam_assets_tests.test_beir import folder_of
-from steam_assets_tests.test_terminal_evaluation import FIRST, stored
+from steam_assets_tests.scored import FIRST, stored
 
 STEP = "applications__description_evaluation"
 
@@ -115,7 +115,7 @@ def test_a_check_compares_with_the_least_that_is_asked_for(
         assert (check.check_name, check.asset_key, check.passed) == (
             *("known_item_mrr", evaluation_key(APPLICATIONS), passed),
         )
-        assert "of 6 queries" in str(check.description)
+        assert str(check.description).endswith("of 6 queries among 6 documents.")
 
 
 def test_a_run_that_was_never_evaluated_is_red() -> None:
@@ -124,13 +124,3 @@ def test_a_run_that_was_never_evaluated_is_red() -> None:
     mean = FIRST.metrics["mrr@10"].mean
     assert known_item_result(stored(FIRST, 1), mean).passed
     assert not known_item_result(stored(FIRST, 1), mean + 0.001).passed
-
-
-def test_the_log_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one for each batch."""
-    lines: list[str] = []
-    tell = now_and_then(lines.append)
-    tell("documents", 1, 9)
-    monkeypatch.setattr("steam_assets.defs.evaluations.LOG_EVERY_S", 0.0)
-    tell("documents", 2_000, 9_000)
-    assert lines == ["2,000 of 9,000 documents"]

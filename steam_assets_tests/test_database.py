@@ -18,8 +18,8 @@ from steam_assets.store.database import (
     find_database,
 )
 from steam_assets.store.embedded import EmbeddedServer
-from steam_assets_tests.databases import database_url_of
-from steam_assets_tests.servers import EVERY_SPECIAL_CHARACTER, execute_on, free_port, user_with_password
+from steam_assets_tests.databases import database_url_of, execute_on
+from steam_assets_tests.servers import EVERY_SPECIAL_CHARACTER, free_port, user_with_password
 
 PREDECESSOR = {
     "PG_HOST": "old.example",

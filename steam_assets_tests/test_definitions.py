@@ -49,12 +49,10 @@ def test_a_registry_whose_columns_overwrite_each_other_does_not_load() -> None:
         build_definitions((APPLICATIONS, second))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    [
-        ("dagster", "definitions", "validate", "-w", "workspace.yaml"),
-        pytest.param(("dg", "check", "defs"), marks=pytest.mark.slow),
-    ],
+    [("dagster", "definitions", "validate", "-w", "workspace.yaml"), ("dg", "check", "defs")],
     ids=["dagster_definitions_validate", "dg_check_defs"],
 )
 def test_dagster_s_own_validators_accept_the_checkout(

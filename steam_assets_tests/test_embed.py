@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from steam_assets.encoder.models import Model
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.targets import choose_first_model
-from steam_assets_tests.dagster_home import Ended, contents, embedded_rows, execute_on, fill_tables
-from steam_assets_tests.databases import database_url_of, wait_until
+from steam_assets_tests.dagster_home import Ended, contents, embedded_rows, fill_tables
+from steam_assets_tests.databases import new_database, wait_until
 from steam_assets_tests.rows import execute, fetch
 
 Run = Callable[..., Ended]
@@ -36,6 +36,7 @@ SLOW_TABLE = """
 """
 
 
+@pytest.mark.slow
 def test_the_second_embed_writes_nothing(steam_assets: Run, tables: connection) -> None:
     """No row gets a new version, no range is attempted again, and both end with 0."""
     first = steam_assets("embed", "--json")
@@ -105,16 +106,13 @@ class Revived:
     undisturbed_rows: list[tuple[object, ...]]
 
 
-@contextmanager
-def database_with_rows(server: EmbeddedServer, template: str, name: str, model: Model) -> Iterator[connection]:
-    """A database with ROWS applications to embed."""
-    execute_on(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    with closing(connect(find_database(database_url_of(server, name)))) as conn:
-        fill_tables(conn, applications=ROWS)
-        with conn:
-            choose_first_model(conn, APPLICATIONS, model)
-        yield conn
-    execute_on(server, f"DROP DATABASE {name} WITH (FORCE)")
+def connect_and_fill(url: str, model: Model) -> connection:
+    """A connection to a new database, with ROWS applications to embed."""
+    conn = connect(find_database(url))
+    fill_tables(conn, applications=ROWS)
+    with conn:
+        choose_first_model(conn, APPLICATIONS, model)
+    return conn
 
 
 def statuses(conn: connection) -> list[str]:
@@ -157,24 +155,26 @@ def revived(
     server: EmbeddedServer, schema_template: str, dagster_template: str, test_directory: Path, minilm: Model
 ) -> Iterator[Revived]:
     """Two commands after each other on one table, the first killed in the middle; and one on another table."""
-    for name in ("dagster_of_the_revived", "dagster_of_the_undisturbed"):
-        execute_on(server, f"CREATE DATABASE {name} TEMPLATE {dagster_template}")
     with (
         pytest.MonkeyPatch.context() as patch,
-        database_with_rows(server, schema_template, "revived", minilm) as conn,
-        database_with_rows(server, schema_template, "undisturbed", minilm) as undisturbed,
+        new_database(server, schema_template) as url,
+        new_database(server, schema_template) as undisturbed_url,
+        new_database(server, dagster_template) as dagster_url,
+        new_database(server, dagster_template) as undisturbed_dagster_url,
+        closing(connect_and_fill(url, minilm)) as conn,
+        closing(connect_and_fill(undisturbed_url, minilm)) as undisturbed,
     ):
         patch.setenv("DAGSTER_HOME", "")
         patch.setenv("STEAM_ASSETS_HOME", str(test_directory / "home_of_the_revived"))
         patch.setenv("STEAM_ASSETS_DEVICE", "cpu")
-        patch.setenv("STEAM_ASSETS_DATABASE_URL", database_url_of(server, "revived"))
-        patch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, "dagster_of_the_revived"))
+        patch.setenv("STEAM_ASSETS_DATABASE_URL", url)
+        patch.setenv("STEAM_ASSETS_DAGSTER_URL", dagster_url)
         execute(conn, SLOW_TABLE)
         killed = embed_and_stop(conn, signal.SIGKILL)
         execute(conn, "DROP TRIGGER slow ON applications")
         finished, after = embed_undisturbed(), (statuses(conn), run_statuses())
-        patch.setenv("STEAM_ASSETS_DATABASE_URL", database_url_of(server, "undisturbed"))
-        patch.setenv("STEAM_ASSETS_DAGSTER_URL", database_url_of(server, "dagster_of_the_undisturbed"))
+        patch.setenv("STEAM_ASSETS_DATABASE_URL", undisturbed_url)
+        patch.setenv("STEAM_ASSETS_DAGSTER_URL", undisturbed_dagster_url)
         embed_undisturbed()
         yield Revived(
             killed,
@@ -185,6 +185,7 @@ def revived(
         )
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_buried_by_the_next_command(revived: Revived) -> None:
     """It could not say that it died: the next command marks its run failed and its range lost."""
     assert revived.killed.code == -signal.SIGKILL
@@ -194,6 +195,7 @@ def test_a_killed_run_is_buried_by_the_next_command(revived: Revived) -> None:
     assert revived.dagster == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 
+@pytest.mark.slow
 def test_after_a_kill_and_another_command_the_table_is_as_if_nothing_had_happened(revived: Revived) -> None:
     """The same ids, digests and runs everywhere, and vectors equal within the encoder's tolerance."""
     assert (revived.finished.errors, revived.finished.red_checks) == ((), ())

@@ -256,6 +256,7 @@ def test_backends_that_outlive_a_killed_server_are_waited_for(used_directory: Pa
     conn.close()
 
 
+@pytest.mark.slow
 def test_a_slow_start_is_waited_for(used_directory: Path) -> None:
     """A server that is there but does not answer yet, as in recovery, is not given up and not started twice."""
     embedded.start(used_directory)

@@ -161,6 +161,7 @@ def test_what_the_old_initdb_chose_is_no_obstacle(directory: Path, options: tupl
     assert ask(server.dsn(), "SHOW data_checksums") == "on"
 
 
+@pytest.mark.slow
 def test_data_of_a_crashed_server_are_recovered_first(directory: Path) -> None:
     """What was committed before the crash is upgraded too; pg_upgrade alone would refuse."""
     old = OldServer(directory, "--encoding=UTF8", "--locale=C")
@@ -229,6 +230,7 @@ def test_killed_in_the_midst_of_pg_upgrade(
         server.socket.rmdir()
 
 
+@pytest.mark.slow
 def test_killed_between_the_renames(directory: Path, digest: object) -> None:
     """The old data have left their place and the new ones are not there yet: they are put there, not made anew."""
     assert start_and_die(directory, f"{directory}/data.upgraded {directory}/data ")

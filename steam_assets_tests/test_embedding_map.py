@@ -3,19 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.pictures.embedding_map import column_to_map, make_map
+from steam_assets.pictures.embedding_map import make_map
 from steam_assets.pictures.layout import Layout
-from steam_assets.store.runs import set_serving, set_target
 from steam_assets_tests.maps import made_up_map
-from steam_assets_tests.rows import Connect, add_rows, embed, execute, target_of
-
-CHALLENGER = TextColumn(
-    table="numbered", id="id", text="body", vector="second_vector", id_type="bigint", run="second_vector_run_id"
-)
+from steam_assets_tests.rows import Connect, add_rows, embed, target_of
 
 
 def test_a_column_becomes_a_map_with_named_clusters(conn: connection, connect: Connect, numbered: TextColumn) -> None:
@@ -60,28 +54,3 @@ def test_a_cluster_s_name_stands_where_most_of_it_lies() -> None:
 def test_every_row_is_counted_in_one_cluster() -> None:
     """The sizes in the legend add up to the map."""
     assert sum(rows for _, rows in made_up_map(57).cluster_sizes()) == 57
-
-
-@pytest.mark.parametrize("promoted", [False, True])
-def test_a_table_s_map_is_of_the_column_that_searches_read(
-    conn: connection, numbered: TextColumn, promoted: bool
-) -> None:
-    """Before any serves it is the first, after a promotion the promoted one."""
-    run_id = target_of(conn, numbered)
-    execute(conn, "UPDATE embedding_columns SET serving_run_id = NULL")
-    if promoted:
-        with conn:
-            set_target(conn, CHALLENGER, run_id)
-            set_serving(conn, CHALLENGER, run_id)
-    assert column_to_map(conn, [numbered, CHALLENGER]) is (CHALLENGER if promoted else numbered)
-
-
-def test_a_database_without_our_tables_has_a_column_to_name(empty_database_url: str) -> None:
-    """The error is then about what to do, not about a table that is missing."""
-    import psycopg2
-
-    conn = psycopg2.connect(empty_database_url)
-    try:
-        assert column_to_map(conn, [CHALLENGER]) is CHALLENGER
-    finally:
-        conn.close()

@@ -5,8 +5,8 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.store import evaluations
-from steam_assets.store.evaluations import newest_evaluations, record_evaluation, rows_of_ids, stored_scores
-from steam_assets_tests.rows import add_rows, change_recipe, embed, execute, target_of
+from steam_assets.store.evaluations import newest_evaluations, record_evaluation, rows_of_ids
+from steam_assets_tests.rows import add_rows, change_recipe, embed, execute, fetch, target_of
 
 METRICS = {"metrics": {"mrr@10": {"mean": 0.5, "low": 0.4, "high": 0.6, "queries": 3}}}
 
@@ -30,8 +30,9 @@ def test_evaluations_come_newest_first_of_what_was_asked_for(conn: connection, n
         str(notes),
     )
     assert (found.metrics, found.queries, found.dagster_run_id) == (METRICS, 3, None)
-    assert stored_scores(conn, ids[0]) == {"query_ids": ["q"]}
-    assert stored_scores(conn, 10**9) is None
+    assert fetch(conn, "SELECT scores FROM embedding_evaluations WHERE evaluation_id = %(id)s", id=ids[0]) == [
+        ({"query_ids": ["q"]},)
+    ]
 
 
 def test_evaluations_of_another_column_are_not_among_them(

@@ -218,6 +218,23 @@ def test_an_export_that_is_there_is_replaced_or_continued_only_when_one_says_so(
         export(connect, many, tmp_path, "npy", resume=True)
 
 
+@pytest.mark.parametrize("file_format", BOTH)
+def test_files_without_a_manifest_are_replaced_only_when_one_says_so(
+    many: TextColumn, connect: Connect, tmp_path: Path, file_format: Format
+) -> None:
+    """Somebody's own, copies of an export, or what a killed one left; of either format."""
+    export(connect, many, tmp_path / "whole", file_format)
+    for name in (f"{many}.npy", f"{many}.npy.unfinished", f"{many}_ids.csv", f"{many}-00000.parquet"):
+        directory = tmp_path / name
+        directory.mkdir()
+        (directory / name).write_text("mine")
+        with pytest.raises(SteamAssetsError, match=rf"{name} is there already, and no manifest .* with --force"):
+            export(connect, many, directory, file_format)
+        assert contents_of(directory) == {name: b"mine"}
+        export(connect, many, directory, file_format, force=True)
+        assert contents_of(directory) == contents_of(tmp_path / "whole")
+
+
 def test_a_part_that_was_changed_is_not_built_upon(
     many: TextColumn, connect: Connect, small_parts: None, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from steam_assets.store.filters import filter_condition, unreadable
 from steam_assets.store.states import names
 from steam_assets_tests.games import REVIEWED, add_games
 from steam_assets_tests.rows import execute, fetch
+from steam_assets_tests.servers import stranger
 
 
 @pytest.fixture
@@ -147,13 +148,8 @@ def test_what_the_database_lacks_is_named(games: connection) -> None:
 
 def test_what_this_user_may_not_read_is_named(games: connection) -> None:
     """Before a statement fails for it."""
-    execute(games, "CREATE ROLE a_stranger")
-    execute(games, "GRANT SELECT (appid) ON applications TO a_stranger")
-    try:
-        with games, games.cursor() as cursor:
-            cursor.execute("SET LOCAL ROLE a_stranger")
-            assert unreadable(games, [("applications", "appid"), ("applications", "type")]) == [
-                "applications.type, which this user may not read"
-            ]
-    finally:
-        execute(games, "DROP OWNED BY a_stranger; DROP ROLE a_stranger")
+    with stranger(games) as name:
+        execute(games, f"GRANT SELECT (appid) ON applications TO {name}; SET ROLE {name}")
+        assert unreadable(games, [("applications", "appid"), ("applications", "type")]) == [
+            "applications.type, which this user may not read"
+        ]

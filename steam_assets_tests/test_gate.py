@@ -106,6 +106,7 @@ def test_what_passed_is_not_compared_again_in_a_new_process(near: Encoder, minil
     assert again.work.forwards == 0
 
 
+@pytest.mark.slow
 def test_bf16_is_used_where_it_passes_and_refused_where_not(minilm: Model) -> None:
     """Its cosines always pass; whether ten neighbours stay depends on the texts, and the gate says what it found."""
     encoder = build_encoder(minilm, EncoderSettings(device="cpu", dtype="bf16"))

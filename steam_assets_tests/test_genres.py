@@ -9,6 +9,8 @@ from psycopg2.extensions import connection
 from steam_assets.store.files import find_files
 from steam_assets.store.genres import FIRST_OWN_ID
 from steam_assets.store.load import LoadReport, load_files
+from steam_assets_tests.databases import wait_until
+from steam_assets_tests.indexed_rows import in_thread
 from steam_assets_tests.rows import execute, fetch
 
 PAGES = [
@@ -124,15 +126,50 @@ def test_a_rejected_page_adds_no_genre(conn: connection, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "statement",
-    ["DROP TABLE application_genres, genres", "DROP TABLE application_genres"],
+    [
+        "DROP TABLE application_genres, genres",
+        "DROP TABLE application_genres",
+        "ALTER TABLE application_genres DROP CONSTRAINT application_genres_pkey",
+        "ALTER TABLE application_genres DROP CONSTRAINT application_genres_pkey, ADD UNIQUE (appid)",
+    ],
 )
-def test_without_the_tables_the_column_is_ignored_and_reported(
+def test_without_the_tables_and_their_key_the_column_is_ignored_and_reported(
     conn: connection, tmp_path: Path, statement: str
 ) -> None:
     """As in a database of the predecessor: the pages are loaded all the same."""
     execute(conn, statement)
     report = load_pages(conn, tmp_path, PAGES)
     assert (report.inserted, report.genres, report.ignored_columns) == (5, 0, ("genres",))
+
+
+def test_a_key_under_another_name_and_in_another_order_is_one_too(conn: connection, tmp_path: Path) -> None:
+    """A database of the predecessor has its own."""
+    execute(
+        conn,
+        "ALTER TABLE application_genres DROP CONSTRAINT application_genres_pkey, ADD UNIQUE (genre_id, appid)",
+    )
+    assert load_pages(conn, tmp_path, PAGES).genres == 5
+
+
+def test_a_genre_that_gets_its_published_number_meanwhile_is_looked_up_again(
+    conn: connection, other_conn: connection, tmp_path: Path
+) -> None:
+    """Another load deletes ours while pages are written that name it."""
+    load_pages(conn, tmp_path, [{"appid": 10, "name": "Ten", "genres": ["RPG"]}])
+    twenty: dict[str, object] = {"appid": 20, "name": "Twenty", "genres": ["RPG"]}
+    process = conn.info.backend_pid
+    with other_conn.cursor() as other:
+        other.execute("BEGIN; DELETE FROM genres")
+        loading = in_thread(lambda: load_pages(conn, tmp_path, [twenty]))
+
+        def waits() -> bool:
+            other.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", (process,))
+            return other.fetchone() == (True,)
+
+        wait_until(waits, "the pages wait for the genre")
+        other.execute("INSERT INTO genres (id, name) VALUES (1, 'RPG'); COMMIT")
+    assert loading.exception(60) is None
+    assert (named(conn), by_name(conn)) == ([(20, "RPG")], {"RPG": 1})
 
 
 def test_a_csv_of_pages_says_that_its_genres_are_ignored(conn: connection, tmp_path: Path) -> None:

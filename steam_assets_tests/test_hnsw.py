@@ -13,8 +13,9 @@ from steam_assets.store.hnsw import (
 )
 from steam_assets.store.hnsw_records import record_recall
 from steam_assets.store.variants import VARIANTS
+from steam_assets.store.vector_indexes import drop_for_bulk
 from steam_assets_tests.indexed_rows import HALFVEC, built, fill, measured
-from steam_assets_tests.rows import NUMBERED, Connect, change_recipe, execute
+from steam_assets_tests.rows import NUMBERED, Connect, execute
 
 
 def test_names_are_short_and_differ_by_column_and_variant() -> None:
@@ -48,17 +49,6 @@ def test_a_search_goes_through_an_index_once_it_is_measured(
     assert record.details["workers"] == 0
 
 
-def test_an_index_of_another_run_is_not_asked(conn: connection, connect: Connect, numbered: TextColumn) -> None:
-    """Vectors of different runs are never compared."""
-    run_id = fill(conn, numbered, 30)
-    measured(conn, connect, numbered, run_id)
-    other = change_recipe(conn, numbered, "second")
-    assert serving_index(conn, numbered, other) is None
-    assert serving_index(conn, numbered, run_id) is not None
-    assert variants_to_build(conn, numbered, other) == ["halfvec"]
-    assert variants_to_build(conn, numbered, run_id) == []
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -70,15 +60,19 @@ def test_an_index_of_another_run_is_not_asked(conn: connection, connect: Connect
 def test_an_index_that_is_gone_or_invalid_is_not_asked(
     conn: connection, connect: Connect, numbered: TextColumn, damage: str
 ) -> None:
-    """The record alone finds nothing; it says what is to be built again."""
+    """The record alone finds nothing; it says what is to be built again, as it does of a run that comes after."""
     run_id = fill(conn, numbered, 30)
     measured(conn, connect, numbered, run_id)
+    assert variants_to_build(conn, numbered, run_id) == []
+    assert variants_to_build(conn, numbered, run_id + 1) == ["halfvec"]
     execute(conn, damage)
     assert serving_index(conn, numbered, run_id) is None
     assert variants_to_build(conn, numbered, run_id) == ["halfvec"]
 
 
-def test_of_several_indexes_the_newest_is_asked(conn: connection, connect: Connect, numbered: TextColumn) -> None:
+def test_of_several_indexes_the_one_chosen_last_is_asked(
+    conn: connection, connect: Connect, numbered: TextColumn
+) -> None:
     """Whoever builds another variant wants it used; the older one stands in while that cannot be."""
     run_id = fill(conn, numbered, 30)
     for variant in ("bit", "vector"):
@@ -87,6 +81,27 @@ def test_of_several_indexes_the_newest_is_asked(conn: connection, connect: Conne
     assert found is not None
     assert found.variant.name == "vector"
     execute(conn, "DROP INDEX numbered_body_vector_vector_hnsw")
+    found = serving_index(conn, numbered, run_id)
+    assert found is not None
+    assert found.variant.name == "bit"
+
+
+def test_indexes_that_were_lost_and_built_again_serve_as_they_were_chosen(
+    conn: connection, connect: Connect, numbered: TextColumn
+) -> None:
+    """Bulk work drops both of them; which is built again first or last changes nothing, and a person's word does."""
+    run_id = fill(conn, numbered, 30)
+    for variant in ("bit", "halfvec"):
+        measured(conn, connect, numbered, run_id, variant)
+    drop_for_bulk(conn, numbered, "bulk")
+    for _ in range(2):
+        for variant in ("halfvec", "bit"):
+            assert variant in variants_to_build(conn, numbered, run_id)
+            measured(conn, connect, numbered, run_id, variant)
+        assert [record.variant for record in index_records(conn, numbered)] == ["halfvec", "bit"]
+        drop_for_bulk(conn, numbered, "bulk")
+    for variant in ("bit", "halfvec", "bit"):
+        measured(conn, connect, numbered, run_id, variant)
     found = serving_index(conn, numbered, run_id)
     assert found is not None
     assert found.variant.name == "bit"

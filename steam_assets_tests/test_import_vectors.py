@@ -5,7 +5,7 @@ from hashlib import md5
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.import_vectors import judge_rows, note_import, texts_of
+from steam_assets.store.import_vectors import judge_rows, texts_of
 from steam_assets_tests.rows import ODD_IDS, add_rows, change_recipe, embed, fetch, set_text, target_of
 
 
@@ -14,7 +14,7 @@ def test_every_state_is_told_in_the_order_asked_for(conn: connection, notes: Tex
     add_rows(conn, notes, {"stale": "a", "changed": "b", "blank": "c"})
     embed(conn, notes)
     change_recipe(conn, notes, "second")
-    add_rows(conn, notes, {"embedded": "d", "empty": " "})
+    add_rows(conn, notes, {"embedded": "d", "empty": " ", "none": None})
     set_text(conn, notes, "blank", "\n")
     with conn.cursor() as cursor:
         run_id = target_of(conn, notes)
@@ -27,17 +27,18 @@ def test_every_state_is_told_in_the_order_asked_for(conn: connection, notes: Tex
         cursor.execute(f"UPDATE notes SET {copied}, embedding_run_id = %s WHERE id = 'embedded'", (run_id,))  # noqa: S608
     conn.commit()
 
-    asked = ["empty", "unknown", "changed", "blank", "embedded", "stale"]
+    asked = ["empty", "none", "unknown", "changed", "blank", "embedded", "stale"]
     found = judge_rows(conn, notes, run_id, asked)
     assert [(asked[row.index], row.state) for row in found] == [
         ("empty", "blank"),
+        ("none", "blank"),
         ("changed", "stale"),
         ("blank", "blank"),
         ("embedded", "embedded"),
         ("stale", "stale"),
     ]
     assert [row.source_md5 for row in found] == [
-        md5(t, usedforsecurity=False).digest() for t in (b" ", b"B", b"\n", b"d", b"a")
+        md5(t, usedforsecurity=False).digest() for t in (b" ", b"", b"B", b"\n", b"d", b"a")
     ]
     versions = {str(row[0]): row[1] for row in fetch(conn, "SELECT id, xmin::text::bigint FROM notes")}
     assert [row.row_version for row in found] == [versions[asked[row.index]] for row in found]
@@ -52,13 +53,3 @@ def test_odd_ids_are_ids_like_any_other(conn: connection, notes: TextColumn, num
     add_rows(conn, numbered, dict.fromkeys(ends, "text"))
     assert [row.state for row in judge_rows(conn, numbered, 1, ends)] == ["missing"] * 2
     assert judge_rows(conn, numbered, 1, []) == []
-
-
-def test_a_note_is_added_to_those_of_the_run(conn: connection, notes: TextColumn) -> None:
-    """A line for each."""
-    run_id = target_of(conn, notes)
-    for note in ("first", "100% second"):
-        note_import(conn, run_id, note)
-    assert fetch(conn, "SELECT notes FROM embedding_runs WHERE run_id = %(run)s", run=run_id) == [
-        ("first\n100% second",)
-    ]

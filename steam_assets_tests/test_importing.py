@@ -17,6 +17,7 @@ from steam_assets.encoder.preparation import find_preparation
 from steam_assets.exports.importing import ImportReport, OtherVectors, import_vectors
 from steam_assets.exports.manifest import Format
 from steam_assets.exports.vector_files import VectorFile, open_vectors
+from steam_assets.store import vector_indexes
 from steam_assets.store.export_rows import VectorPage
 from steam_assets.store.runs import column_runs
 from steam_assets.targets import choose_first_model, target_run
@@ -49,6 +50,28 @@ def no_model(model: Model) -> Encoder:
 def bring_back(connect: Connect, column: TextColumn, path: Path) -> ImportReport:
     """Load an export into a column."""
     return import_vectors(connect, column, open_vectors(path), no_model)
+
+
+def test_an_index_in_the_way_of_many_vectors_is_told_and_dropped_where_that_is_allowed(
+    conn: connection, numbered: TextColumn, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before a run that fills as many rows, and how to have it back is said last; for a few vectors it stays."""
+    monkeypatch.setattr(vector_indexes, "BULK_ROWS", 5)
+    add_rows(conn, numbered, {n: f"text {n}" for n in range(20)})
+    embed(conn, numbered)
+    export(connect, numbered, tmp_path, "npy")
+    forget_vectors(conn, numbered)
+    execute(conn, "CREATE INDEX near ON numbered USING hnsw (body_vector vector_cosine_ops)")
+    said: list[str] = []
+    file = open_vectors(tmp_path)
+    few = replace(file, rows=4, pages=lambda column: (page.first(4) for page in file.pages(column)))
+    assert import_vectors(connect, numbered, few, no_model, drop_index=True, log=said.append).written == 4
+    assert said == []
+    report = import_vectors(connect, numbered, file, no_model, drop_index=True, log=said.append)
+    assert report.written == 16
+    assert ("16 of 20 rows are to be written" in said[0], said[1].endswith("near was dropped.")) == (True, True)
+    assert "`steam-assets index build numbered.body_vector`" in said[2]
+    assert fetch(conn, "SELECT to_regclass('near')") == [(None,)]
 
 
 @pytest.mark.parametrize("file_format", BOTH)
@@ -154,14 +177,22 @@ def test_a_text_that_changes_meanwhile_keeps_its_row_pending(
 def test_vectors_of_another_recipe_are_refused_and_nothing_is_written(
     conn: connection, notes: TextColumn, connect: Connect, tmp_path: Path
 ) -> None:
-    """What differs is named, and the way to it."""
+    """What differs is named, and the way to it: a model can be chosen, the rest belongs to a column of its own."""
     add_rows(conn, notes, {"a": "a"})
     embed(conn, notes)
     export(connect, notes, tmp_path, "npy")
+    file = open_vectors(tmp_path)
+    assert file.origin is not None
+    later = replace(file.origin, recipe={**(file.origin.recipe or {}), "prompt": None})
+    assert import_vectors(connect, notes, replace(file, origin=later), no_model).embedded == 1  # nothing differs
     change_recipe(conn, notes, "second")
     before = table_digest(conn, notes)
-    with pytest.raises(OtherVectors, match=r"revision 'first', expected 'second'\. Nothing was written\. .*--model"):
+    said = r"revision 'first', expected 'second'\. Nothing was written\. For the file's revision, add an entry "
+    with pytest.raises(OtherVectors, match=said):
         bring_back(connect, notes, tmp_path)
+    other = replace(file, origin=replace(file.origin, model_name="other"))
+    with pytest.raises(OtherVectors, match=r"model 'other', expected 'made-up'.* notes\.body_vector --model other`"):
+        import_vectors(connect, notes, other, no_model)
     assert table_digest(conn, notes) == before
 
 
@@ -246,9 +277,9 @@ def test_ids_shifted_by_one_row_are_found_out(
 def test_vectors_of_another_dimension_are_refused_before_the_file_is_read(
     published_reviews: TextColumn, connect: Connect, tmp_path: Path
 ) -> None:
-    """Both numbers are in the message."""
+    """Both numbers are in the message, and that they need a column of their own."""
     np.save(tmp_path / "v.npy", np.eye(3, 5))
-    with pytest.raises(OtherVectors, match=r"holds vectors of 5 numbers; .* 384 numbers"):
+    with pytest.raises(OtherVectors, match=r"holds vectors of 5 numbers; .* 384 numbers\. Add an entry .* own"):
         import_vectors(connect, REVIEWS, open_vectors(tmp_path / "v.npy"), hash_encoder)
 
 

@@ -96,30 +96,23 @@ def test_a_backfill_s_run_waits_in_the_queue_and_takes_its_ranges_when_it_begins
     )
 
 
-@pytest.mark.parametrize(
-    ("status", "waits"),
-    [
-        (BulkActionStatus.REQUESTED, True),
-        (BulkActionStatus.CANCELING, True),
-        (BulkActionStatus.COMPLETED_SUCCESS, False),
-        (BulkActionStatus.COMPLETED_FAILED, False),
-        (BulkActionStatus.CANCELED, False),
-    ],
-)
 def test_what_a_backfill_is_yet_to_run_waits_until_it_ends(
-    instance: dg.DagsterInstance,
-    definitions: dg.Definitions,
-    id_ranges: list[IdRange],
-    status: BulkActionStatus,
-    waits: bool,
+    instance: dg.DagsterInstance, definitions: dg.Definitions, id_ranges: list[IdRange]
 ) -> None:
     """Also before the daemon has looked at it, which takes up to half a minute; other columns' do not count."""
     id_ = backfill_once(instance, APPLICATIONS, 1, id_ranges[3:6])
     backfill_once(instance, REVIEWS, 1, registered_ranges(instance, REVIEWS))
     backfill = instance.get_backfill(id_)
     assert backfill is not None
-    instance.update_backfill(backfill._replace(status=status))
-    assert in_progress(instance, APPLICATIONS, id_ranges).waiting == (set(id_ranges[3:6]) if waits else set())
+    for status, waits in (
+        (BulkActionStatus.REQUESTED, id_ranges[3:6]),
+        (BulkActionStatus.CANCELING, id_ranges[3:6]),
+        (BulkActionStatus.COMPLETED_SUCCESS, []),
+        (BulkActionStatus.COMPLETED_FAILED, []),
+        (BulkActionStatus.CANCELED, []),
+    ):
+        instance.update_backfill(backfill._replace(status=status))
+        assert in_progress(instance, APPLICATIONS, id_ranges).waiting == set(waits), status
 
 
 def test_a_backfill_of_all_partitions_is_understood(

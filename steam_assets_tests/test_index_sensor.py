@@ -11,7 +11,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import REVIEWS
 from steam_assets.defs.in_progress import FIRST_PAUSE_S
-from steam_assets.defs.index_sensor import EVERY_S, SHORTEST_REST_S, wanted_index
+from steam_assets.defs.index_sensor import EVERY_S, SHORTEST_REST_S, build_index_sensor, wanted_index
 from steam_assets.defs.indexes import index_job_name
 from steam_assets.defs.partitions import registered_ranges
 from steam_assets.defs.recipes import backfill_once
@@ -19,9 +19,9 @@ from steam_assets.defs.runs import QUIET
 from steam_assets.store.database import connect, find_database
 from steam_assets.store.hnsw import index_records, serving_index
 from steam_assets.store.vector_indexes import drop_for_bulk
+from steam_assets_tests.indexed_rows import REVIEWS_INDEX, fill_reviews
 from steam_assets_tests.requested_runs import enqueue
 from steam_assets_tests.rows import change_recipe, execute, target_of
-from steam_assets_tests.test_indexes import INDEX, fill
 
 
 @dataclass
@@ -72,7 +72,7 @@ def watch(instance: dg.DagsterInstance, definitions: dg.Definitions) -> Watch:
 def test_a_complete_column_s_index_is_asked_for_once(watch: Watch, tables: connection) -> None:
     """What it asks for is built, and then there is nothing to ask for."""
     assert "24 rows pending" in watch.why_not()
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     assert watch.carry_out(watch.tick())
     assert serving_index(tables, REVIEWS, target_of(tables, REVIEWS)) is not None
     assert "is there" in watch.why_not()
@@ -88,7 +88,7 @@ def test_a_look_that_reads_the_table_is_followed_by_a_rest(watch: Watch) -> None
 def test_two_daemons_ask_for_one_run(watch: Watch, tables: connection) -> None:
     """Both have the cursor of the same tick."""
     watch.why_not()
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     cursor = watch.cursor
     (first,) = watch.tick().run_requests or ()
     watch.cursor = cursor
@@ -98,7 +98,7 @@ def test_two_daemons_ask_for_one_run(watch: Watch, tables: connection) -> None:
 
 def test_an_index_that_bulk_work_dropped_is_asked_for_as_it_was(watch: Watch, tables: connection) -> None:
     """The variant of before, not the default."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     asked = watch.tick()
     (request,) = asked.run_requests or ()
     assert request.run_config == {"ops": {"reviews__review_hnsw": {"config": {"variant": "halfvec"}}}}
@@ -113,13 +113,13 @@ def test_an_index_that_bulk_work_dropped_is_asked_for_as_it_was(watch: Watch, ta
 
 def test_an_index_of_an_earlier_run_is_replaced_when_the_new_one_is_complete(watch: Watch, tables: connection) -> None:
     """Not while rows of it are pending."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     assert watch.carry_out(watch.tick())
     execute(tables, "ALTER TABLE reviews ALTER review_embedding TYPE vector")
     second = change_recipe(tables, REVIEWS, "second")
     execute(tables, "UPDATE embedding_runs SET dimension = 384 WHERE run_id = %(run)s", run=second)
     assert "rows pending" in watch.why_not()
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     assert watch.carry_out(watch.tick())
     (record,) = index_records(tables, REVIEWS)
     assert record.run_id == second
@@ -129,7 +129,7 @@ def test_nothing_is_asked_for_while_the_column_is_being_filled(
     watch: Watch, tables: connection, instance: dg.DagsterInstance, definitions: dg.Definitions
 ) -> None:
     """A run of it, or a backfill: the index comes once, after them."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     first = registered_ranges(instance, REVIEWS)[0]
     run = enqueue(instance, definitions, REVIEWS, {"dagster/partition": first.key})
     assert "1 ranges of reviews.review_embedding are being filled; its index comes after them" in watch.why_not()
@@ -146,7 +146,7 @@ def test_nothing_is_asked_for_while_the_index_is_being_built(
     watch: Watch, tables: connection, instance: dg.DagsterInstance, definitions: dg.Definitions
 ) -> None:
     """By whomever."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     job = definitions.resolve_job_def(index_job_name(REVIEWS))
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     assert f"Run {run.run_id} builds the index" in watch.why_not()
@@ -154,8 +154,8 @@ def test_nothing_is_asked_for_while_the_index_is_being_built(
 
 def test_a_build_that_fails_is_tried_again_after_a_pause(watch: Watch, tables: connection) -> None:
     """A minute, then two; a disk that is full is not asked each minute."""
-    fill(tables, REVIEWS)
-    execute(tables, f"CREATE INDEX {INDEX} ON reviews (appid)")
+    fill_reviews(tables)
+    execute(tables, f"CREATE INDEX {REVIEWS_INDEX} ON reviews (appid)")
     watch.now = time.time()
     assert not watch.carry_out(watch.tick(0))
     assert "The last 1 builds of the index of reviews.review_embedding failed" in watch.why_not(FIRST_PAUSE_S / 2)
@@ -171,8 +171,6 @@ def test_a_column_without_vectors_gets_no_index(watch: Watch, tables: connection
 
 def test_the_sensor_is_on_where_automation_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Like the others."""
-    from steam_assets.defs.index_sensor import build_index_sensor
-
     assert build_index_sensor(REVIEWS).default_status is dg.DefaultSensorStatus.STOPPED
     monkeypatch.setenv("STEAM_ASSETS_AUTOMATION", "1")
     sensor = build_index_sensor(REVIEWS)

@@ -6,7 +6,6 @@ from functools import partial
 import dagster as dg
 import psycopg2
 import pytest
-from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS, TextColumn
@@ -14,27 +13,12 @@ from steam_assets.defs.assets import vector_key
 from steam_assets.defs.indexes import IndexOutcome, index_job_name, index_key, lost_and_possible, run_index
 from steam_assets.indexes.build import Wanted, build_measured_index
 from steam_assets.indexes.listing import list_indexes
-from steam_assets.store.hnsw import index_records, serving_index
-from steam_assets.store.states import names
+from steam_assets.store.hnsw import serving_index
 from steam_assets.store.vector_indexes import drop_for_bulk
 from steam_assets_tests.dagster_home import Ended
-from steam_assets_tests.indexed_rows import index_names
-from steam_assets_tests.rows import Connect, execute, target_of
-
-INDEX = "reviews_review_embedding_halfvec_hnsw"
-FILL = sql.SQL("""
-    UPDATE {table} AS t
-    SET {vector} = l2_normalize(
-            (SELECT array_agg(sin(t.{id}::text::int * n + n * n)) FROM generate_series(1, 384) AS n)::vector),
-        {run} = %(run)s,
-        {digest} = md5(t.{text})::uuid
-    WHERE t.{text} ~ '\\S'
-""")
-
-
-def fill(conn: connection, column: TextColumn) -> None:
-    """Vectors of 384 numbers for every row with a text, without a model."""
-    execute(conn, FILL.format(**names(column)), run=target_of(conn, column))
+from steam_assets_tests.indexed_rows import REVIEWS_INDEX, fill_reviews
+from steam_assets_tests.rows import Connect, execute, fetch, target_of
+from steam_assets_tests.servers import stranger
 
 
 def build(
@@ -70,7 +54,7 @@ def test_a_run_builds_the_index_and_tells_what_an_operator_asks(
     instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
 ) -> None:
     """Variant, recall, size, seconds, latency, ef_search, run and a plot; the check is green."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     assert build(instance, definitions) == IndexOutcome((), is_red=False)
     event = instance.get_latest_materialization_event(index_key(REVIEWS))
     assert event is not None
@@ -79,7 +63,7 @@ def test_a_run_builds_the_index_and_tells_what_an_operator_asks(
     assert {name: told[name].value for name in ("variant", "rows", "index", "embedding_run_id", "workers")} == {
         "variant": "halfvec",
         "rows": 24,
-        "index": INDEX,
+        "index": REVIEWS_INDEX,
         "embedding_run_id": target_of(tables, REVIEWS),
         "workers": 0,
     }
@@ -88,15 +72,14 @@ def test_a_run_builds_the_index_and_tells_what_an_operator_asks(
     assert isinstance(told["plot"], dg.MarkdownMetadataValue)
     assert told["plot"].md_str is not None
     assert "data:image/png;base64," in told["plot"].md_str
-    (record,) = index_records(tables, REVIEWS)
-    assert record.dagster_run_id == event.run_id
+    assert fetch(tables, "SELECT dagster_run_id FROM embedding_indexes") == [(event.run_id,)]
 
 
 def test_the_check_is_red_below_the_recall_asked_for(
     instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What searches find is measured, and not good enough: the run has built it all the same."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     monkeypatch.setattr("steam_assets.indexes.neighbours.EQUAL_COSINE", -1.0)  # nothing is near enough
     assert build(instance, definitions) == IndexOutcome((), is_red=True)
     check = dg.AssetCheckKey(index_key(REVIEWS), "recall")
@@ -107,22 +90,11 @@ def test_the_check_is_red_below_the_recall_asked_for(
     assert "recall@10 is 0.0000 at ef_search 20, below 0.99" in str(evaluation.asset_check_evaluation_data.description)
 
 
-def test_a_column_half_done_fails_the_run_with_what_is_pending(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, tables: connection
-) -> None:
-    """Whoever presses Materialize in the web UI reads what to do first."""
-    outcome = build(instance, definitions)
-    ((name, message),) = outcome.errors
-    assert name == "ColumnNotReady"
-    assert "24 rows pending" in message
-    assert index_names(tables) == []
-
-
 def test_embed_builds_an_index_again_that_bulk_work_dropped(
     tables: connection, connect: Connect, steam_assets: Callable[..., Ended]
 ) -> None:
     """Once the column is complete: one half done has to wait."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     build_measured_index(connect, REVIEWS, Wanted(), lambda _: None)
     drop_for_bulk(tables, REVIEWS, "bulk")
     execute(tables, "UPDATE reviews SET review_text = review_text || '!' WHERE recommendationid IN ('3', '20')")
@@ -138,7 +110,7 @@ def test_embed_builds_an_index_again_that_bulk_work_dropped(
 
 def test_a_column_that_had_no_index_or_has_it_still_is_left_alone(tables: connection, connect: Connect) -> None:
     """Who wants an index asks for the first one."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     said: list[str] = []
     assert lost_and_possible(REVIEWS, connect, said.append) == []
     build_measured_index(connect, REVIEWS, Wanted(), lambda _: None)
@@ -150,16 +122,14 @@ def test_an_index_that_this_user_may_not_build_is_left_to_its_owner(
     tables: connection, connect: Connect, database_url: str
 ) -> None:
     """The writer of infra/sql/roles.sql fills columns and owns no table; that is said, and fails no run."""
-    fill(tables, REVIEWS)
+    fill_reviews(tables)
     build_measured_index(connect, REVIEWS, Wanted(), lambda _: None)
     drop_for_bulk(tables, REVIEWS, "bulk")
-    execute(tables, "CREATE ROLE stranger; GRANT ALL ON ALL TABLES IN SCHEMA public TO stranger")
     said: list[str] = []
-    try:
-        as_stranger = partial(psycopg2.connect, database_url, options="-c role=stranger")
+    with stranger(tables) as name:
+        execute(tables, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+        as_stranger = partial(psycopg2.connect, database_url, options=f"-c role={name}")
         assert lost_and_possible(REVIEWS, as_stranger, said.append) == []
-    finally:
-        execute(tables, "DROP OWNED BY stranger; DROP ROLE stranger")
     assert len(said) == 1
     assert "may not index reviews.review_embedding: only postgres may" in said[0]
     assert lost_and_possible(REVIEWS, connect, said.append) == ["halfvec"]

@@ -18,6 +18,7 @@ from steam_assets.store.promotions import serving_columns
 from steam_assets.targets import ModelMismatch, target_run
 from steam_assets_tests.dagster_home import Ended
 from steam_assets_tests.hash_recipes import make_model
+from steam_assets_tests.rivals import CHALLENGER
 from steam_assets_tests.rows import DIMENSION, fetch
 
 Run = Callable[..., Ended]
@@ -57,11 +58,6 @@ def test_init_completes_the_predecessor_s_database_and_loses_none_of_its_rows(
     assert states["reviews.review_embedding"]["stale"] > 0
 
 
-CHALLENGER = replace(
-    APPLICATIONS, vector="description_embedding_b", run="description_embedding_b_run_id", preparation="plain"
-)
-
-
 def types_of(conn: connection, table: str) -> dict[str, str]:
     """The types of a table's columns."""
     return {name: column.type for name, column in get_table(conn, table).columns.items()}
@@ -98,7 +94,7 @@ def test_a_challenger_added_later_leaves_the_column_that_serves_alone(conn: conn
     initialise(conn, (APPLICATIONS,), minilm.name)
     conn.commit()
     before = target_run(conn, APPLICATIONS)
-    columns = (APPLICATIONS, replace(CHALLENGER, model="all-MiniLM-L6-v2"))
+    columns = (APPLICATIONS, CHALLENGER)
     plan = initialise(conn, columns).plan
     conn.commit()
     assert len(plan.statements) == 3

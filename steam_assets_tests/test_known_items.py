@@ -5,6 +5,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, REVIEWS
 from steam_assets.encoder.steam_html import steam_html
+from steam_assets.errors import SteamAssetsError
 from steam_assets.evaluation.known_items import Sampling, known_items, known_items_in_column
 from steam_assets.evaluation.query_set import BadQuerySet
 from steam_assets_tests.known_pages import FILLER, PAGES, add_known_pages, add_pages
@@ -66,6 +67,13 @@ def test_pages_that_no_search_could_tell_apart_are_left_out_and_counted(conn: co
         "1 pages have the long description of another page, and were left out.",
         "3 short descriptions say little without the name, or are of several pages.",
     }
+
+
+@pytest.mark.parametrize("sampling", [{"queries": 0}, {"queries": -1}, {"documents": 0}, {"documents": -1}], ids=str)
+def test_a_sample_of_nothing_is_refused(sampling: dict[str, int]) -> None:
+    """The web UI takes any number; without the refusal all pages would be documents, or all queries but one asked."""
+    with pytest.raises(SteamAssetsError, match=r"A sample of -?\d \w+ was asked for; expected 1 or more"):
+        Sampling(**sampling)
 
 
 def test_in_the_column_every_page_with_a_short_description_is_an_item(conn: connection, connect: Connect) -> None:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from steam_assets.errors import SteamAssetsError
 from steam_assets.pictures import layout
-from steam_assets.pictures.layout import Method, find_method, lay_out
+from steam_assets.pictures.layout import Method, lay_out
 from steam_assets_tests.maps import blobs
 
 ROWS, DIRECTIONS = 120, 4
@@ -100,10 +100,3 @@ def test_vectors_of_one_number_are_laid_out_on_a_line() -> None:
     places = lay_out(np.array([[-1.0], [1.0], [0.5]], dtype=np.float32), "pca").places
     assert places.shape == (3, 2)
     assert not places[:, 1].any()
-
-
-def test_a_method_nobody_knows_is_refused() -> None:
-    """The launchpad takes any text."""
-    assert find_method("pca") == "pca"
-    with pytest.raises(SteamAssetsError, match="'tsne' is no way to lay out a map; expected one of: auto, umap, pca"):
-        find_method("tsne")

@@ -349,6 +349,7 @@ def real_rows() -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_real_rows_load_whole_and_twice_the_same(conn: connection, real_rows: list[Path]) -> None:
     """5,858 applications and 12,485 reviews, none rejected; the second time all unchanged."""
     first = list(load_files(conn, find_files(real_rows)))

@@ -92,14 +92,18 @@ def test_a_sample_measures_fewer_rows(conn: connection, connect: Connect) -> Non
     assert exact.rows == halfvec.rows
     assert 140 <= exact.rows <= 240
     assert (exact.recall_10, halfvec.recall_10 > 0.95) == (1.0, True)
+    with pytest.raises(SteamAssetsError, match=r"sample of 1 of the 400 .+ at least 20 .+ --sample 0 copies all"):
+        list(measure_variants(connect, BY_NUMBER, run, replace(options, sample=1)))
 
 
 def test_columns_without_vectors_or_a_serving_run_are_refused(conn: connection, connect: Connect) -> None:
     """With the next command."""
     make_vectors(conn, BY_NUMBER, VECTORS[:7])
-    with pytest.raises(SteamAssetsError, match=r"7 vectors of run \d+; expected at least 20.+steam-assets embed"):
-        measure_column(connect, BY_NUMBER, OPTIONS)
-    execute(conn, "UPDATE embedding_columns SET serving_run_id = NULL")
+    for _ in ("serves searches", "is a challenger"):
+        with pytest.raises(SteamAssetsError, match=r"7 vectors of run \d+; expected at least 20.+steam-assets embed"):
+            measure_column(connect, BY_NUMBER, OPTIONS)
+        execute(conn, "UPDATE embedding_columns SET serving_run_id = NULL")
+    execute(conn, "UPDATE embedding_columns SET target_run_id = NULL")
     with pytest.raises(SteamAssetsError, match=r"serves no run.+steam-assets embed by_number\.body_embedding"):
         measure_column(connect, BY_NUMBER, OPTIONS)
 

@@ -22,6 +22,13 @@ from steam_assets_tests.test_variants import FITTED
 VECTORS = clustered(60)
 SETTINGS = BuildSettings(m=16, ef_construction=64, memory_bytes=64 << 20, needed_bytes=0, workers=0)
 COPIES = "SELECT relname FROM pg_class WHERE relname ~ '^embedding_measured_' AND relkind = 'r' ORDER BY 1"
+HELD = """
+    SELECT count(*)
+    FROM pg_locks AS l
+    JOIN pg_database AS d ON d.oid = l.database
+    WHERE l.locktype = 'advisory'
+      AND d.datname = current_database()
+"""
 
 HOLD = """
 import sys, threading
@@ -119,8 +126,7 @@ def test_what_a_killed_measurement_left_is_gone_with_the_next(
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
     with closing(connect()) as other:
-        wait_until(lambda: fetch(other, held) == [(0,)], "the server has noticed")
+        wait_until(lambda: fetch(other, HELD) == [(0,)], "the server has noticed")
     with measured_copy(conn, BY_NUMBER, run.run_id, NUMBERS, [], 1.0) as copy:
         assert fetch(conn, COPIES) == [(copy.table,)]

@@ -1,15 +1,18 @@
 """The asset measures on demand, and shows a table, a picture, JSON and what to build."""
 
 import dagster as dg
+import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS
 from steam_assets.definitions import build_definitions, defs
 from steam_assets.defs.assets import vector_key
 from steam_assets.defs.jobs import column_job_name
-from steam_assets.defs.measured_variants import variants_job_name, variants_key
+from steam_assets.defs.measured_variants import VariantsConfig, variants_job_name, variants_key
 from steam_assets.defs.runs import QUIET
 from steam_assets.encoder.models import Model
+from steam_assets.errors import SteamAssetsError
+from steam_assets.indexes import timing
 from steam_assets.indexes.recommend import HEADER
 from steam_assets.store.variant_records import latest_measurement
 from steam_assets.targets import choose_first_model
@@ -26,14 +29,24 @@ def test_each_column_has_an_asset_of_its_measured_variants_that_nothing_material
     for column in COLUMNS:
         assert graph.get(variants_key(column)).parent_keys == {vector_key(column)}
         assert not graph.get(variants_key(column)).is_partitioned
+        of_every_range = graph.get_partition_mapping(variants_key(column), vector_key(column))
+        assert isinstance(of_every_range, dg.AllPartitionMapping)
     job = defs.resolve_job_def(column_job_name(APPLICATIONS))
     assert MEASURED not in job.asset_layer.executable_asset_keys
 
 
+def test_a_sample_below_nothing_is_refused() -> None:
+    """The web UI takes any number."""
+    assert VariantsConfig(sample=0).options().sample is None
+    with pytest.raises(SteamAssetsError, match="A sample of -1 rows was asked for; expected 1 or more"):
+        VariantsConfig(sample=-1).options()
+
+
 def test_a_materialization_shows_what_was_measured_and_what_to_build(
-    conn: connection, instance: dg.DagsterInstance, minilm: Model
+    conn: connection, instance: dg.DagsterInstance, minilm: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The figures are in the database too, with the run that measured them."""
+    monkeypatch.setattr(timing, "CLIENTS_S", 0.05)
     fill_tables(conn, applications=120)
     with conn:
         serving = choose_first_model(conn, APPLICATIONS, minilm)

@@ -223,7 +223,7 @@ def test_a_busy_port_is_named_with_another(steam_assets: Callable[..., Ended]) -
         port = other.getsockname()[1]
         ended = steam_assets("metrics", "--port", str(port))
     assert ended.code == 2
-    assert f"Port {port} on 127.0.0.1 cannot be used for metrics" in ended.err
+    assert f"Port {port} on 127.0.0.1 cannot be used: another program listens there, perhaps another" in ended.err
     assert f"--port {port + 1}" in ended.err
 
 

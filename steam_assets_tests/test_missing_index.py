@@ -20,8 +20,8 @@ from steam_assets.store.missing_index import (
 )
 from steam_assets.store.schema import SchemaPlan, apply_schema, plan_schema
 from steam_assets.store.states import names
-from steam_assets_tests.dagster_home import Ended, execute_on
-from steam_assets_tests.databases import wait_until
+from steam_assets_tests.dagster_home import Ended
+from steam_assets_tests.databases import execute_on, wait_until
 from steam_assets_tests.rows import DIMENSION, NUMBERED, execute, fetch
 
 ROWS = 100_000

@@ -1,23 +1,18 @@
-"""Maps are files that are there whole or not at all."""
+"""Maps are files of the home, one for each column."""
 
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from steam_assets.columns import APPLICATIONS, TextColumn
-from steam_assets.errors import SteamAssetsError
-from steam_assets.pictures.output import check_place, place_in_home, write_file
+from steam_assets.pictures.output import place_in_home
 from steam_assets_tests.maps import made_up_map
 
 
-def test_a_table_s_map_is_in_the_home(home: Path) -> None:
-    """Under the table's name; that of a column which searches do not read is beside it, under its own."""
+def test_a_column_s_map_is_in_the_home(home: Path) -> None:
+    """Under the column's name: of two texts of one table both may be searched."""
     drawn = made_up_map(5)
     assert drawn.points.column is APPLICATIONS
-    assert place_in_home(drawn) == home / "maps" / "applications.html"
-    challenger = replace(drawn, points=replace(drawn.points, serves=False))
-    assert place_in_home(challenger) == home / "maps" / "applications.description_embedding.html"
+    assert place_in_home(drawn) == home / "maps" / "applications.description_embedding.html"
 
 
 def test_a_table_s_name_leads_to_no_other_folder(home: Path) -> None:
@@ -27,31 +22,3 @@ def test_a_table_s_name_leads_to_no_other_folder(home: Path) -> None:
     place = place_in_home(replace(drawn, points=replace(drawn.points, column=column)))
     assert place.parent == home / "maps"
     assert place.resolve().parent == home / "maps"
-
-
-def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
-    """Whoever has the old one open keeps it, and nothing else is left in the folder."""
-    path = tmp_path / "map.html"
-    path.write_text("old")
-    with path.open() as opened:
-        assert write_file(path, b"new") == path
-        assert opened.read() == "old"
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
-    """A folder that is not there, and a folder where a file is meant."""
-    check_place(tmp_path / "map.html")
-    for wrong in (tmp_path / "missing" / "map.html", tmp_path):
-        with pytest.raises(SteamAssetsError, match=r"cannot be written\. Name a file in a directory that is there"):
-            check_place(wrong)
-
-
-def test_an_error_of_the_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    """The file that cannot be replaced is named, and the unfinished one is gone."""
-    directory = tmp_path / "map.html"
-    directory.mkdir()
-    with pytest.raises(SteamAssetsError, match=r"map\.html cannot be written"):
-        write_file(directory, b"new")
-    assert list(tmp_path.iterdir()) == [directory]

@@ -1,12 +1,17 @@
 """Projections are the principal components of a run's own vectors, the same whenever they are fitted."""
 
+from functools import partial
+
 import numpy as np
+import psycopg2
 import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.errors import SteamAssetsError
-from steam_assets.indexes.pca import ensure_projection, fit, fit_projection
+from steam_assets.indexes.pca import drop_old_projections, ensure_projection, fit, fit_projection
+from steam_assets.store.hnsw_lock import IndexBeingBuilt
+from steam_assets.store.side_tables import claimed
 from steam_assets_tests.made_up_vectors import BY_NUMBER, NUMBERS, clustered, make_vectors
 from steam_assets_tests.rows import Connect, fetch
 
@@ -74,6 +79,19 @@ def test_a_projection_that_is_up_to_date_is_not_made_again(conn: connection, con
     assert "500 rows" in told[0]
     count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(first.table))
     assert fetch(conn, count) == [(500,)]
+
+
+def test_a_column_is_projected_by_one_session_at_a_time(
+    conn: connection, other_conn: connection, database_url: str
+) -> None:
+    """The second is told so; what is to be dropped the first one drops, and no build fails for it."""
+    run = make_vectors(conn, BY_NUMBER, VECTORS)
+    impatient = partial(psycopg2.connect, database_url, options="-c lock_timeout=50ms")
+    with claimed(other_conn, f"projections of {BY_NUMBER}"):
+        with pytest.raises(IndexBeingBuilt, match=r"is projecting the vectors of by_number\.body_embedding"):
+            ensure_projection(impatient, BY_NUMBER, run.run_id, NUMBERS)
+        drop_old_projections(impatient, BY_NUMBER)
+    assert ensure_projection(impatient, BY_NUMBER, run.run_id, NUMBERS).projection_id
 
 
 def test_a_run_without_vectors_is_refused_with_the_next_command(conn: connection, connect: Connect) -> None:

@@ -2,8 +2,7 @@
 
 from steam_assets.defs.png import MAX_BYTES
 from steam_assets.indexes.plot import plot_variants
-from steam_assets_tests.test_recommend import BIT, BIT_EARLY, SLOW_EXACT, VECTOR
-from steam_assets_tests.test_variant_records import HALFVEC
+from steam_assets_tests.figures import BIT, BIT_EARLY, HALFVEC, SLOW_EXACT, VECTOR
 
 
 def test_variants_are_drawn_with_a_line_for_each_and_their_sizes() -> None:

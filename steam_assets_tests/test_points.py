@@ -8,7 +8,6 @@ from steam_assets.columns import TextColumn
 from steam_assets.errors import SteamAssetsError
 from steam_assets.pictures import points
 from steam_assets.pictures.points import read_points
-from steam_assets.store.runs import set_serving
 from steam_assets_tests.rows import Connect, add_rows, change_recipe, embed, execute, target_of
 
 
@@ -125,13 +124,3 @@ def test_a_column_nobody_has_chosen_a_model_for_is_an_error(
     execute(conn, "DELETE FROM embedding_columns")
     with pytest.raises(SteamAssetsError, match=r"serves no run yet\. Run `steam-assets init`"):
         read_points(connect, numbered, None, silent)
-
-
-def test_serving_can_be_set(conn: connection, connect: Connect, numbered: TextColumn) -> None:
-    """A promoted run is the one that is drawn."""
-    fill(conn, numbered, 3)
-    second = change_recipe(conn, numbered, "second")
-    execute(conn, "UPDATE numbered SET embedding_run_id = %(run)s", run=second)
-    with conn:
-        set_serving(conn, numbered, second)
-    assert read_points(connect, numbered, None, silent).run_id == second

@@ -17,7 +17,8 @@ from steam_assets.store.projected_rows import (
     project_rows,
 )
 from steam_assets.store.projections import record_projection
-from steam_assets.store.vector_pages import VectorPage, vector_pages
+from steam_assets.store.side_tables import drop_leftovers
+from steam_assets.store.vector_pages import RunVectors, vector_pages
 from steam_assets_tests.made_up_vectors import (
     BY_NAME,
     BY_NUMBER,
@@ -28,6 +29,7 @@ from steam_assets_tests.made_up_vectors import (
     put_vectors,
 )
 from steam_assets_tests.rows import ODD_IDS, Connect, execute, fetch
+from steam_assets_tests.servers import stranger
 
 VECTORS = clustered(50)
 FITTED = fit([VECTORS], NUMBERS, 4)
@@ -70,19 +72,16 @@ def test_integer_ids_and_half_precision_are_projected_too(conn: connection, key:
 def test_whoever_may_read_the_vectors_may_read_what_was_made_of_them(conn: connection, connect: Connect) -> None:
     """A searching role has rights on columns; one that may not read vectors may not read these."""
     run = make_vectors(conn, BY_NUMBER, VECTORS)
-    execute(conn, "CREATE ROLE searching; CREATE ROLE passing_by")
-    execute(conn, "GRANT SELECT (id, body_embedding) ON by_number TO searching")
-    try:
+    with stranger(conn) as searching, stranger(conn) as passing_by:
+        execute(conn, f"GRANT SELECT (id, body_embedding) ON by_number TO {searching}")
         made = ensure_projection(connect, BY_NUMBER, run.run_id, NUMBERS)
         allowed = "SELECT has_table_privilege(%(role)s, %(table)s, 'SELECT')"
-        assert fetch(conn, allowed, role="searching", table=made.table) == [(True,)]
-        assert fetch(conn, allowed, role="passing_by", table=made.table) == [(False,)]
+        assert fetch(conn, allowed, role=searching, table=made.table) == [(True,)]
+        assert fetch(conn, allowed, role=passing_by, table=made.table) == [(False,)]
         execute(conn, "GRANT SELECT ON by_number TO PUBLIC")
         put_vectors(conn, BY_NUMBER, run.run_id, [50], clustered(1))
         open_to_all = ensure_projection(connect, BY_NUMBER, run.run_id, NUMBERS)
-        assert fetch(conn, allowed, role="passing_by", table=open_to_all.table) == [(True,)]
-    finally:
-        execute(conn, "DROP OWNED BY searching, passing_by; DROP ROLE searching, passing_by")
+        assert fetch(conn, allowed, role=passing_by, table=open_to_all.table) == [(True,)]
 
 
 def test_a_page_is_binary_copy_s_rows_with_half_floats() -> None:
@@ -97,7 +96,7 @@ def test_a_row_that_comes_meanwhile_is_noticed_though_nobody_recorded_it(
     """It is missing when all is read back, and nothing of the attempt stays."""
     run = make_vectors(conn, BY_NUMBER, VECTORS)
 
-    def pages_and_a_write(conn: connection, column: TextColumn, run_id: int, dimension: int) -> list[VectorPage]:
+    def pages_and_a_write(conn: connection, column: TextColumn, run_id: int, dimension: int) -> list[RunVectors]:
         read = list(vector_pages(conn, column, run_id, dimension))
         with closing(connect()) as other:
             by_hand = (
@@ -119,15 +118,35 @@ def test_a_row_that_gets_another_vector_meanwhile_is_noticed_too(
     """Its id is in the side table with what it was: only the attempts on record tell."""
     run = make_vectors(conn, BY_NUMBER, VECTORS)
 
-    def pages_and_a_write(conn: connection, column: TextColumn, run_id: int, dimension: int) -> list[VectorPage]:
+    def pages_and_a_write(conn: connection, column: TextColumn, run_id: int, dimension: int) -> list[RunVectors]:
         read = list(vector_pages(conn, column, run_id, dimension))
         with closing(connect()) as other:
             put_vectors(other, column, run_id, [7], clustered(1))
         return read
 
     monkeypatch.setattr(module, "vector_pages", pages_and_a_write)
-    with pytest.raises(WrittenMeanwhile, match=r"0 rows are missing"):
+    with pytest.raises(WrittenMeanwhile, match=r"was written to while its vectors were projected\. Run"):
         ensure_projection(connect, BY_NUMBER, run.run_id, NUMBERS)
+
+
+def test_a_side_table_that_is_being_filled_is_nobody_s_leftover(
+    conn: connection, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who read the records just before it had one, for another column, leaves it alone."""
+    run = make_vectors(conn, BY_NUMBER, VECTORS)
+    dropped: list[str] = []
+
+    def pages_and_a_look(conn: connection, column: TextColumn, run_id: int, dimension: int) -> list[RunVectors]:
+        with closing(connect()) as other:
+            other.autocommit = True
+            dropped.extend(drop_leftovers(other, module.PATTERN))
+        return list(vector_pages(conn, column, run_id, dimension))
+
+    monkeypatch.setattr(module, "vector_pages", pages_and_a_look)
+    made = ensure_projection(connect, BY_NUMBER, run.run_id, NUMBERS)
+    assert dropped == []
+    conn.autocommit = True
+    assert drop_leftovers(conn, module.PATTERN) == [made.table]
 
 
 def test_an_interrupted_fill_leaves_neither_table_nor_record(conn: connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +155,7 @@ def test_an_interrupted_fill_leaves_neither_table_nor_record(conn: connection, m
     conn.autocommit = True
     projection = record_projection(conn, BY_NUMBER, run.run_id, FITTED)
 
-    def interrupted(*_: object) -> list[VectorPage]:
+    def interrupted(*_: object) -> list[RunVectors]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "vector_pages", interrupted)
@@ -158,7 +177,6 @@ def test_what_killed_processes_left_and_what_no_index_is_over_goes(conn: connect
     half = record_projection(conn, BY_NUMBER, run.run_id, FITTED)
     execute(conn, f"CREATE TABLE {half.table} (id bigint); CREATE TABLE embedding_projected_999 (id bigint)")
 
-    conn.autocommit = True
     dropped = drop_unused_projections(conn, BY_NUMBER)
     assert dropped == [old.projection_id, half.projection_id]
     assert sorted(side_tables(conn)) == sorted([(elsewhere.table,), (newest.table,)])

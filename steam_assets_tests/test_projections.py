@@ -4,7 +4,8 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from psycopg2.extensions import connection
+from psycopg2 import sql
+from psycopg2.extensions import connection, cursor
 
 from steam_assets.columns import TextColumn
 from steam_assets.encoder.encoder import Encoder
@@ -15,8 +16,8 @@ from steam_assets.id_range import EVERYTHING
 from steam_assets.indexes.pca import ensure_projection
 from steam_assets.pipeline import fill_range
 from steam_assets.store import projections as module
-from steam_assets.store.projections import current_projection, newest_projection
-from steam_assets.store.runs import start_range
+from steam_assets.store.projections import Fitted, current_projection, newest_projection, record_projection
+from steam_assets.store.runs import finish_range, start_range
 from steam_assets.store.session import RunSession
 from steam_assets.store.variants import find_variant
 from steam_assets.stream import open_stream
@@ -34,7 +35,7 @@ def test_a_stored_projection_is_read_back_as_it_was_fitted(conn: connection, con
     module._matrices.clear()
     read = current_projection(conn, BY_NUMBER, run.run_id)
     assert read is not None
-    assert (read.projection_id, read.rows, read.fitted.rows) == (made.projection_id, 60, 60)
+    assert (read.projection_id, read.fitted.rows) == (made.projection_id, 60)
     assert read.fitted.matrix.tobytes() == made.fitted.matrix.tobytes()
     assert read.project(VECTORS[3].tolist()) == made.project(VECTORS[3].tolist())
     assert len(read.project(VECTORS[3].tolist())) == find_variant("pca").indexed_dimension(NUMBERS)
@@ -53,15 +54,18 @@ def test_a_projection_is_out_of_date_once_a_vector_was_written(
 
     second = ensure_projection(connect, BY_NUMBER, run.run_id, NUMBERS)
     assert second.projection_id > first.projection_id
-    current = current_projection(conn, BY_NUMBER, run.run_id)
-    assert current is not None
-    assert current.rows == len({*range(60), *ids})
+    assert current_projection(conn, BY_NUMBER, run.run_id) is not None
+    of_second = "SELECT rows FROM embedding_projections WHERE projection_id = %(second)s"
+    assert fetch(conn, of_second, second=second.projection_id) == [(len({*range(60), *ids}),)]
 
 
 def test_the_pipeline_s_own_writes_put_a_projection_out_of_date_before_the_first_is_seen(
     conn: connection, connect: Connect, reviews: TextColumn, minilm: Model
 ) -> None:
-    """The attempt is on record before its first vector, so no search finds the one without the other."""
+    """The attempt is on record before its first vector, so no search finds the one without the other.
+
+    One that finds nothing to do leaves it as it is.
+    """
     encoder: Encoder = hash_encoder(minilm)
     current: list[bool] = []
 
@@ -73,6 +77,7 @@ def test_the_pipeline_s_own_writes_put_a_projection_out_of_date_before_the_first
     fill()
     run_id = target_of(conn, reviews)
     ensure_projection(connect, reviews, run_id, minilm.dimension)
+    fill()
     assert current_projection(conn, reviews, run_id) is not None
     conn.rollback()
     add_reviews(conn, {"new": "a farm that nobody has projected"})
@@ -87,6 +92,18 @@ def test_the_pipeline_s_own_writes_put_a_projection_out_of_date_before_the_first
     fill()
     assert current == [False]
     assert current_projection(conn, reviews, run_id) is None
+
+
+def test_an_attempt_that_encoded_counts_whatever_it_says_it_wrote(conn: connection, connect: Connect) -> None:
+    """The server may have kept a chunk and been lost before it said so; who encoded nothing wrote nothing."""
+    run = make_vectors(conn, BY_NUMBER, VECTORS)
+    ensure_projection(connect, BY_NUMBER, run.run_id, NUMBERS)
+    with conn:
+        attempt = start_range(conn, BY_NUMBER, run.run_id, "~:~", "a run", "cpu", "fp32")
+    for forwards, is_current in ((0, True), (1, False)):
+        with conn:
+            finish_range(conn, attempt, "done", details={"forwards": forwards}, rows_written=0)
+            assert (current_projection(conn, BY_NUMBER, run.run_id) is not None) == is_current
 
 
 def test_vectors_taken_over_from_another_tool_put_a_projection_out_of_date(conn: connection, connect: Connect) -> None:
@@ -118,6 +135,25 @@ def test_a_column_that_a_living_run_writes_to_is_not_projected(conn: connection,
     with RunSession(connect, "at it"), pytest.raises(SteamAssetsError, match=r"is being written by a run"):
         ensure_projection(connect, BY_NUMBER, run.run_id, NUMBERS)
     assert ensure_projection(connect, BY_NUMBER, run.run_id, NUMBERS).projection_id
+
+
+def test_a_run_that_begins_at_the_last_moment_is_seen(
+    conn: connection, other_conn: connection, connect: Connect
+) -> None:
+    """Whether anybody writes and what was written so far are of one moment: none lies between."""
+    run = make_vectors(conn, BY_NUMBER, VECTORS)
+
+    class Late(cursor):
+        def execute(self, query: str | bytes | sql.Composable, vars: object = None) -> None:  # noqa: A002 (psycopg2's)
+            if "INSERT INTO public.embedding_projections" in str(query):
+                start_range(other_conn, BY_NUMBER, run.run_id, "~:~", "late", "cpu", "fp32")
+            super().execute(query, vars)  # type: ignore[arg-type]
+
+    conn.autocommit = True
+    conn.cursor_factory = Late
+    fitted = Fitted(np.eye(NUMBERS, dtype=np.float32)[:4], 60, 1.0)
+    with RunSession(connect, "late"), pytest.raises(SteamAssetsError, match=r"is being written by a run"):
+        record_projection(conn, BY_NUMBER, run.run_id, fitted)
 
 
 def test_a_projection_whose_table_somebody_dropped_is_not_current(conn: connection, connect: Connect) -> None:

@@ -16,7 +16,7 @@ from steam_assets.errors import EXIT_INCOMPLETE, EXIT_USAGE
 from steam_assets.promotion import NotPromoted, NotReady, promote, undo_promotion, what_is_wrong
 from steam_assets.store.drop_column import drop_column
 from steam_assets.store.promotions import serving_columns
-from steam_assets.store.runs import column_runs, get_run, set_serving, set_target
+from steam_assets.store.runs import EmbeddingRun, column_runs, get_run, set_serving, set_target
 from steam_assets.store.variants import nearest_exactly
 from steam_assets.targets import follow_target, run_to_search
 from steam_assets_tests.rivals import BOTH, RIVAL, TEXTS, add_rival, make_rivals, runs_of
@@ -73,7 +73,7 @@ def test_a_promotion_without_an_index_says_how_to_build_one(conn: connection) ->
 def test_a_half_done_column_is_not_promoted(conn: connection) -> None:
     """It says what is pending and which command fills it; searches stay where they are, and nothing is on record."""
     make_rivals(conn, complete=False)
-    with pytest.raises(NotReady, match=r"not ready .*: 3 rows pending \(a, b, c\)\. `steam-assets embed") as no:
+    with pytest.raises(NotReady, match=r"not ready .*\. 3 rows pending \(a, b, c\): `steam-assets embed") as no:
         promote(conn, RIVAL, BOTH)
     conn.rollback()
     assert no.value.exit_code == EXIT_INCOMPLETE
@@ -84,18 +84,21 @@ def test_one_changed_text_keeps_a_column_from_being_promoted(conn: connection) -
     """Its vector is of another text."""
     make_rivals(conn)
     set_text(conn, NOTES, "a", "an avocado")
-    with pytest.raises(NotReady, match=r": 1 row pending \(a\)"):
+    with pytest.raises(NotReady, match=r" 1 row pending \(a\): `steam-assets embed"):
         promote(conn, RIVAL, BOTH)
 
 
 def test_a_few_failed_rows_are_forgiven_as_the_complete_check_forgives_them(conn: connection) -> None:
     """One in a thousand, and no more."""
     _, rival_run = make_rivals(conn, complete=False)
-    fail = "INSERT INTO embedding_failures SELECT 'notes', 'rival_vector', %(run)s, id, md5(body)::uuid, 'failed' "
-    execute(conn, fail + "FROM notes WHERE id = 'a'", run=rival_run)
+    fail = "INSERT INTO embedding_failures SELECT 'notes', 'rival_vector', %(run)s, id, md5(body)::uuid, 'failed', "
+    execute(conn, fail + "'nobody knows' FROM notes WHERE id = 'a'", run=rival_run)
     embed(conn, RIVAL)
     run = get_run(conn, rival_run)
-    assert what_is_wrong(conn, RIVAL, run) == "1 row could not be embedded (a)"
+    assert what_is_wrong(conn, RIVAL, run) == (
+        "1 row could not be embedded (a (nobody knows)): `steam-assets failures notes.rival_vector` lists them, "
+        "`steam-assets retry --column notes.rival_vector` has them tried again."
+    )
     add_rows(conn, NOTES, {f"n{number}": f"note {number}" for number in range(1_000)})
     embed(conn, RIVAL)
     assert what_is_wrong(conn, RIVAL, run) is None
@@ -107,14 +110,13 @@ def test_a_vector_of_another_dimension_or_run_keeps_a_column_from_being_promoted
     run = get_run(conn, rival_run)
     execute(conn, "ALTER TABLE notes ALTER COLUMN rival_vector TYPE vector")
     execute(conn, "UPDATE notes SET rival_vector = '[1, 0]' WHERE id = 'b'")
-    assert what_is_wrong(conn, RIVAL, run) == (
-        "1 row with a vector of another dimension than the run's (b), "
-        "1 row with a vector of no run, of another run or of another dimension than its run's (b)"
-    )
+    wrong = what_is_wrong(conn, RIVAL, run) or ""
+    assert "1 row with a vector of another dimension than the run's (b): set their rival_vector to NULL" in wrong
+    assert "1 row with a vector of no run, of another run or of another dimension than its run's (b): " in wrong
     execute(conn, "UPDATE notes SET rival_vector_run_id = %(run)s", run=first)
     assert "3 rows pending" in (what_is_wrong(conn, RIVAL, run) or "")
     execute(conn, "ALTER TABLE notes DROP COLUMN rival_vector")
-    assert what_is_wrong(conn, RIVAL, run) == "notes has no column rival_vector"
+    assert what_is_wrong(conn, RIVAL, run) == "notes has no column rival_vector: `steam-assets init` adds it."
 
 
 def test_the_column_that_is_searched_is_not_promoted_again(conn: connection) -> None:
@@ -149,7 +151,7 @@ def test_a_promotion_stays_when_the_former_column_has_fallen_behind(conn: connec
     first, _ = make_rivals(conn)
     promoted(conn, RIVAL)
     add_rows(conn, NOTES, {"d": "a drum"})
-    with pytest.raises(NotReady, match=rf"not hold all vectors of run {first}: 1 row pending \(d\); `steam-a"):
+    with pytest.raises(NotReady, match=rf"not hold all vectors of run {first}\. 1 row pending \(d\): `steam-a"):
         undo_promotion(conn, RIVAL, BOTH)
     conn.rollback()
     assert serving_columns(conn, BOTH) == [RIVAL]
@@ -160,12 +162,12 @@ def test_a_promotion_stays_when_the_former_column_has_fallen_behind(conn: connec
 
 def test_a_promotion_stays_when_the_former_vectors_are_of_another_run_by_now(conn: connection) -> None:
     """What they were before is gone; the column can still be promoted as it is now."""
-    make_rivals(conn)
+    first, _ = make_rivals(conn)
     promoted(conn, RIVAL)
     second = change_recipe(conn, NOTES, "second")
     embed(conn, NOTES)
     with pytest.raises(
-        NotReady, match=rf"3 rows pending.* filled with run {second} by now, which `steam-assets promote"
+        NotReady, match=rf"of run {first}\. It is filled with run {second} by now, which `steam-assets promote"
     ):
         undo_promotion(conn, RIVAL, BOTH)
     conn.rollback()
@@ -198,7 +200,7 @@ def test_a_newer_run_of_the_same_column_is_promoted_in_place(conn: connection) -
         (second, second),
         [(NOTES.vector, first, NOTES.vector, second, False)],
     )
-    with pytest.raises(NotReady, match=rf"does not hold all vectors of run {first}: 3 rows pending"):
+    with pytest.raises(NotReady, match=rf"does not hold all vectors of run {first}\. It is filled with run {second}"):
         undo_promotion(conn, NOTES, BOTH)
 
 
@@ -240,10 +242,10 @@ def test_a_model_chosen_during_the_look_is_not_promoted(
     """What was found complete is not what the column is filled with by now."""
     make_rivals(conn)
 
-    def look(*about: object) -> str | None:
+    def look(conn: connection, column: TextColumn, run: EmbeddingRun) -> str | None:
         with closing(connect()) as other, other:
             set_target(other, RIVAL, runs_of(other, NOTES)[0] or 0)
-        return None
+        return what_is_wrong(conn, column, run)
 
     monkeypatch.setattr("steam_assets.promotion.what_is_wrong", look)
     with pytest.raises(NotPromoted, match=r"Another model was chosen for notes\.rival_vector meanwhile"):

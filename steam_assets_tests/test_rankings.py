@@ -15,7 +15,16 @@ from steam_assets.encoder.models import Model
 from steam_assets.encoder.steam_html import steam_html
 from steam_assets.evaluation import rankings
 from steam_assets.evaluation.metrics import DEPTH
-from steam_assets.evaluation.rankings import How, NotServed, Rankings, encode_all, nearest, rank_documents, rank_rows
+from steam_assets.evaluation.rankings import (
+    How,
+    NotServed,
+    Rankings,
+    RunMoved,
+    encode_all,
+    nearest,
+    rank_documents,
+    rank_rows,
+)
 from steam_assets.evaluation.score import say_nothing
 from steam_assets.search import Searcher
 from steam_assets.store.vector_indexes import drop_for_bulk
@@ -96,11 +105,13 @@ def test_rows_are_found_as_documents_are(conn: connection, connect: Connect, enc
 
 
 def test_hybrid_search_finds_by_words_too(conn: connection, connect: Connect, encoder: Encoder) -> None:
-    """Hashes know nothing of meaning; the one page with the word comes first."""
+    """Hashes know nothing of meaning; the page with the word comes first. A query is encoded to be searched only."""
     add_pages(conn, [(f"Game {n}", "a quiet walk" if n != 70 else "a loud locomotive", None) for n in range(150)])
     run_id = serve_vectors(conn, encoder)
     (exact,) = rows_found(connect, encoder, run_id, ["locomotive"]).found
+    before = encoder.work
     (hybrid,) = rows_found(connect, encoder, run_id, ["locomotive"], "hybrid").found
+    assert encoder.work.since(before).tokens == 2  # once for ten hits, once for a hundred
     assert exact[0] != "710"
     assert "710" in hybrid[:5]
 
@@ -130,5 +141,5 @@ def test_a_run_that_is_promoted_meanwhile_ends_the_evaluation(
             serve_another_run(conn, encoder)
 
     searcher = Searcher(connect, lambda model: encoder)
-    with pytest.raises(NotServed, match=f"was searched in run {run_id}, and now in run {run_id + 1}: another model"):
+    with pytest.raises(RunMoved, match=f"was searched in run {run_id}, and now in run {run_id + 1}: another model"):
         rank_rows(searcher, APPLICATIONS, run_id, ["x", "y"], steam_html, encoder, "exact", promote)

@@ -40,8 +40,6 @@ def test_the_least_ef_search_that_finds_enough_is_chosen() -> None:
     assert points(0.9, 0.991, 0.999).chosen.ef_search == 40
     assert points(0.9, 0.97, 0.98).chosen.ef_search == 60
     assert points(0.9, 0.98, 0.98).chosen.ef_search == 40
-    assert points(0.9, 0.991).is_reached
-    assert not points(0.9, 0.98).is_reached
 
 
 def test_an_index_of_few_rows_finds_them_all(conn: connection, connect: Connect, numbered: TextColumn) -> None:

@@ -10,15 +10,9 @@ from psycopg2.extensions import connection
 from steam_assets.errors import SteamAssetsError
 from steam_assets.indexes.recommend import HEADER, choose, figure_cells, recommend
 from steam_assets.store.variant_records import Measurement, VariantFigures, record_measurement
+from steam_assets_tests.figures import BIT, BIT_EARLY, EXACT, HALFVEC, SLOW_EXACT, TRUNCATED, VECTOR
 from steam_assets_tests.made_up_vectors import BY_NUMBER, clustered, make_vectors
 from steam_assets_tests.rows import change_recipe
-from steam_assets_tests.test_variant_records import EXACT, HALFVEC
-
-SLOW_EXACT = replace(EXACT, ms_p95=60.0)
-VECTOR = replace(HALFVEC, variant="vector", recall_10=0.996, bytes=180_000)
-BIT_EARLY = replace(HALFVEC, variant="bit", ef_search=100, recall_10=0.96, bytes=20_000)
-BIT = replace(BIT_EARLY, ef_search=400, recall_10=0.991, ms_p95=6.0)
-TRUNCATED = replace(HALFVEC, variant="truncated", recall_10=0.999, bytes=10_000)
 
 
 def measured(*figures: VariantFigures) -> Measurement:

@@ -478,6 +478,7 @@ def test_packs_are_cut_here_and_nothing_is_padded(minilm: Model, running: Embedd
     assert remote.PROBES[0] == running.embeddings_requests[0].texts[0]
 
 
+@pytest.mark.slow
 def test_a_column_is_embedded_through_a_server_from_the_command_line(
     steam_assets: Callable[..., Ended],
     tables: connection,

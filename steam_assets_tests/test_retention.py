@@ -163,45 +163,35 @@ def test_a_range_that_is_filled_after_a_purge_is_as_any_other(
     assert len(instance.get_materialized_partitions(vector_key(APPLICATIONS))) == 2
 
 
-@pytest.mark.parametrize(
-    "status",
-    [
-        dg.DagsterRunStatus.NOT_STARTED,
-        dg.DagsterRunStatus.STARTING,
-        dg.DagsterRunStatus.STARTED,
-        dg.DagsterRunStatus.CANCELING,
-    ],
-)
-def test_a_run_in_progress_is_never_touched(
-    instance: dg.DagsterInstance, dagster_conn: connection, status: dg.DagsterRunStatus
-) -> None:
-    """However long ago it began, and nor is what it prints."""
-    run = instance.create_run_for_job(build_purge_job(), status=status)
-    make_old(dagster_conn, [run.run_id])
-    printed = printed_by(instance, run.run_id)
+def test_runs_in_progress_are_never_touched(instance: dg.DagsterInstance, dagster_conn: connection) -> None:
+    """However long ago they began, and nor is what they print."""
+    in_progress = (
+        *(dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING),
+        *(dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING),
+    )
+    runs = {instance.create_run_for_job(build_purge_job(), status=status).run_id for status in in_progress}
+    make_old(dagster_conn, list(runs))
+    printed = [printed_by(instance, run_id) for run_id in runs]
     assert purge(instance, dagster_conn) == purge(instance, dagster_conn, dry_run=True)
-    assert run_ids(instance) == {run.run_id}
-    assert printed.exists()
+    assert run_ids(instance) == runs
+    assert all(path.exists() for path in printed)
 
 
-@pytest.mark.parametrize(
-    ("backfill", "stays"), [("REQUESTED", True), ("CANCELING", True), ("COMPLETED_SUCCESS", False)]
-)
-def test_runs_of_a_backfill_stay_as_long_as_it_goes_on(
-    instance: dg.DagsterInstance, dagster_conn: connection, backfill: str, stays: bool
-) -> None:
+def test_runs_of_a_backfill_stay_as_long_as_it_goes_on(instance: dg.DagsterInstance, dagster_conn: connection) -> None:
     """Its daemon counts its runs to know what is left to do."""
-    run = instance.create_run_for_job(
-        build_purge_job(), status=dg.DagsterRunStatus.SUCCESS, tags={"dagster/backfill": "abc"}
-    )
-    execute(
-        dagster_conn,
-        "INSERT INTO bulk_actions (key, status, timestamp, body) VALUES ('abc', %(status)s, now(), '')",
-        status=backfill,
-    )
-    make_old(dagster_conn, [run.run_id])
-    assert purge(instance, dagster_conn).runs_deleted == (not stays)
-    assert (run.run_id in run_ids(instance)) == stays
+    runs = {}
+    for backfill in ("REQUESTED", "CANCELING", "COMPLETED_SUCCESS"):
+        runs[backfill] = instance.create_run_for_job(
+            build_purge_job(), status=dg.DagsterRunStatus.SUCCESS, tags={"dagster/backfill": backfill}
+        ).run_id
+        execute(
+            dagster_conn,
+            "INSERT INTO bulk_actions (key, status, timestamp, body) VALUES (%(backfill)s, %(backfill)s, now(), '')",
+            backfill=backfill,
+        )
+    make_old(dagster_conn, list(runs.values()))
+    assert purge(instance, dagster_conn).runs_deleted == 1
+    assert run_ids(instance) == {runs["REQUESTED"], runs["CANCELING"]}
 
 
 def printed_by(instance: dg.DagsterInstance, run_id: str, days: int = 40) -> Path:

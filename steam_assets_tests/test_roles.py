@@ -12,23 +12,37 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, COLUMNS, REVIEWS, TextColumn
+from steam_assets.encoder.encoder import Encoder
+from steam_assets.encoder.models import Model
 from steam_assets.errors import SteamAssetsError
+from steam_assets.evaluation.known_items import Sampling, known_items
+from steam_assets.evaluation.rankings import How
+from steam_assets.evaluation.score import evaluate, evaluate_all, say_nothing
+from steam_assets.evaluation.side import search_all
+from steam_assets.evaluation.stored import record
+from steam_assets.exports.export import export_column
 from steam_assets.id_range import EVERYTHING
 from steam_assets.indexes.build import Wanted, build_measured_index
 from steam_assets.initialise import initialise
+from steam_assets.pictures.points import read_points
 from steam_assets.store.embedded import EmbeddedServer
+from steam_assets.store.evaluations import newest_evaluations
 from steam_assets.store.failures import forget_embedded, list_failures, release
 from steam_assets.store.files import find_files
 from steam_assets.store.hnsw import serving_index
 from steam_assets.store.hnsw_checks import IndexImpossible, check_owner
+from steam_assets.store.item_texts import has_item_texts
 from steam_assets.store.load import load_files
 from steam_assets.store.missing_index import build_after_commit, has_missing_index
 from steam_assets.store.projections import current_projection
 from steam_assets.store.runs import column_runs, find_or_create_run, set_serving, set_target
 from steam_assets.store.status import is_initialised
+from steam_assets.store.telemetry import rows_by_state
 from steam_assets.store.write import write_batches
 from steam_assets.targets import follow_target
-from steam_assets_tests.dagster_home import Ended, execute_on, fill_tables
+from steam_assets_tests.dagster_home import Ended, fill_tables
+from steam_assets_tests.databases import all_dropped, execute_on, new_database
+from steam_assets_tests.hash_encoder import hash_encoder
 from steam_assets_tests.psql import run_psql
 from steam_assets_tests.rows import execute, fetch
 from steam_assets_tests.schema_versions.make import DIMENSION, MODEL, write
@@ -49,30 +63,54 @@ RIGHTS = """
 """
 
 
-@pytest.fixture
-def url(server: EmbeddedServer, empty_database_url: str) -> Iterator[str]:
+# A copy of a database has no rights on itself.
+RIGHTS_ON_DATABASE = """
+    SELECT format('GRANT %%s ON DATABASE %%I TO %%I', privilege_type, current_database(), grantee::regrole::text)
+    FROM pg_database, aclexplode(datacl)
+    WHERE datname = %(template)s
+"""
+
+
+@pytest.fixture(scope="module")
+def template(server: EmbeddedServer) -> Iterator[str]:
     """A database that gives nothing to everybody, with the three roles; its tables are made by its owner."""
-    name = sql.Identifier(name_of(empty_database_url))
-    with closing(psycopg2.connect(empty_database_url)) as conn:
-        execute(
-            conn, sql.SQL("REVOKE ALL ON DATABASE {} FROM public; REVOKE ALL ON SCHEMA public FROM public").format(name)
-        )
-    give_rights(server, empty_database_url)
-    for login, group in LOGINS.items():
-        execute_on(server, f"CREATE ROLE {login} LOGIN IN ROLE {group}")
-    execute_on(server, "ALTER ROLE t_admin SET role = 'steam_assets_owner'")
-    try:
-        with closing(psycopg2.connect(of(empty_database_url, "t_admin"))) as admin:
-            with admin:
-                plan = initialise(admin, COLUMNS, MODEL).plan
-            assert list(build_after_commit(admin, plan.after_commit)) == []
-            fill_tables(admin)
-        give_rights(server, empty_database_url)
-        yield empty_database_url
-    finally:
-        with closing(psycopg2.connect(empty_database_url)) as conn:
-            every = sql.SQL(", ").join(map(sql.Identifier, (*LOGINS, *LOGINS.values())))
-            execute(conn, sql.SQL("DROP OWNED BY {}; DROP ROLE {}").format(every, every))
+    with new_database(server) as made:
+        with closing(psycopg2.connect(made)) as conn:
+            give_nothing_to_everybody(conn)
+            execute(conn, "REVOKE ALL ON SCHEMA public FROM public")
+        give_rights(server, made)
+        for login, group in LOGINS.items():
+            execute_on(server, f"CREATE ROLE {login} LOGIN IN ROLE {group}")
+        execute_on(server, "ALTER ROLE t_admin SET role = 'steam_assets_owner'")
+        try:
+            with closing(psycopg2.connect(of(made, "t_admin"))) as admin:
+                with admin:
+                    plan = initialise(admin, COLUMNS, MODEL).plan
+                assert list(build_after_commit(admin, plan.after_commit)) == []
+                fill_tables(admin)
+            give_rights(server, made)
+            yield name_of(made)
+        finally:
+            all_dropped()
+            with closing(psycopg2.connect(made)) as conn:
+                every = sql.SQL(", ").join(map(sql.Identifier, (*LOGINS, *LOGINS.values())))
+                execute(conn, sql.SQL("DROP OWNED BY {}; DROP ROLE {}").format(every, every))
+
+
+@pytest.fixture
+def url(server: EmbeddedServer, template: str) -> Iterator[str]:
+    """One like it of the test's own."""
+    with new_database(server, template) as made:
+        with closing(psycopg2.connect(made)) as conn:
+            give_nothing_to_everybody(conn)
+            for (grant,) in fetch(conn, RIGHTS_ON_DATABASE, template=template):
+                execute(conn, str(grant))
+        yield made
+
+
+def give_nothing_to_everybody(conn: connection) -> None:
+    """Else whoever can log in may connect, and make temporary tables."""
+    execute(conn, sql.SQL("REVOKE ALL ON DATABASE {} FROM public").format(sql.Identifier(conn.info.dbname)))
 
 
 def give_rights(server: EmbeddedServer, url: str) -> str:
@@ -194,15 +232,66 @@ def test_the_writer_runs_embed_and_the_reader_searches(
     assert "trains run on time" in found.out
 
 
-# What a search shows of a row and filters by.
+KNOWN_ITEM = """
+    UPDATE applications
+    SET short_description = 'A quiet walk along river number ' || appid,
+        about_the_game = 'Bridges, herons and ' || repeat('rain ', 30) || appid
+    WHERE appid <= 240
+"""
+
+
+def test_the_writer_evaluates_and_draws_maps(url: str, admin: connection, worker: connection) -> None:
+    """As the assets of a web UI that it runs do: of known items, and stored; with names and genres."""
+    execute(admin, KNOWN_ITEM)
+    as_worker = partial(psycopg2.connect, of(url, "t_worker"))
+    target = column_runs(worker, APPLICATIONS).target
+    assert target is not None
+    write(worker, APPLICATIONS, target.run_id, {})
+    ways: list[How] = ["exact", "hybrid"]
+    for done in evaluate_all(as_worker, APPLICATIONS, hash_encoder, ways, sampling=Sampling(3, 5)):
+        with worker:
+            record(worker, APPLICATIONS, done)
+    assert len(newest_evaluations(worker, APPLICATIONS)) == 3
+    drawn = read_points(as_worker, APPLICATIONS, None, lambda line: None)
+    assert (len(drawn), drawn.group_noun) == (24, "genre")
+
+
+def test_the_reader_exports_compares_and_counts(
+    url: str, admin: connection, worker: connection, site: connection, tmp_path: Path
+) -> None:
+    """What its verbs read; an evaluation, which it could not store, is refused before any model is loaded."""
+    execute(admin, KNOWN_ITEM)
+    as_site = partial(psycopg2.connect, of(url, "t_site"))
+    target = column_runs(worker, APPLICATIONS).target
+    assert target is not None
+    write(worker, APPLICATIONS, target.run_id, {})
+    site.autocommit = True
+    assert export_column(site, APPLICATIONS, target, tmp_path, "npy").rows == 24
+    assert rows_by_state(site, APPLICATIONS, target.run_id)["embedded"] == 24
+    items = known_items(as_site, APPLICATIONS, Sampling(3, 5))
+    assert evaluate(as_site, APPLICATIONS, items, hash_encoder).documents == 5
+    assert search_all(as_site, APPLICATIONS, ["herons"], hash_encoder, say_nothing).costs.vectors == 24
+    assert len(read_points(as_site, APPLICATIONS, None, lambda line: None)) == 24
+
+    def load(model: Model) -> Encoder:
+        raise AssertionError("a model was asked for")
+
+    with pytest.raises(SteamAssetsError, match=r"t_site may not store evaluations: .* INSERT ON .*roles\.sql"):
+        list(evaluate_all(as_site, APPLICATIONS, load, ["exact"]))
+    execute(admin, "REVOKE SELECT (name) ON applications FROM steam_assets_reader")
+    assert has_item_texts(site, APPLICATIONS)  # it has a name, if not for everyone
+
+
+# What a search shows of a row and filters by, and what known items are made of.
+DESCRIBED = ("name", "short_description", "about_the_game", "detailed_description")
 SEARCHED = {
-    "applications": ("name", "type", "release_date", "is_free", "mat_final_price", "supported_languages"),
+    "applications": (*DESCRIBED, "type", "release_date", "is_free", "mat_final_price", "supported_languages"),
     "reviews": ("appid", "language", "voted_up"),
 }
 FORBIDDEN_TO_BOTH = (
     "SELECT author_steamid FROM reviews",
     "SELECT * FROM reviews",
-    "SELECT detailed_description FROM applications",
+    "SELECT header_image FROM applications",
     "SELECT * FROM developers",
     "UPDATE reviews SET review_text = 'other'",
     "UPDATE applications SET name = 'other'",
@@ -223,6 +312,8 @@ FORBIDDEN_TO_BOTH = (
     "DELETE FROM embedding_schema",
     "INSERT INTO embedding_schema VALUES (99)",
     "INSERT INTO embedding_dropped_indexes VALUES ('a', 'b', 'c', 'd')",
+    "UPDATE embedding_evaluations SET metrics = NULL",
+    "SELECT * FROM embedding_promotions",
     "SET ROLE steam_assets_owner",
     "GRANT steam_assets_owner TO CURRENT_USER",
 )
@@ -230,7 +321,7 @@ FORBIDDEN_TO_THE_READER = (
     "UPDATE reviews SET review_embedding = NULL",
     "UPDATE applications SET embedding_run_id = NULL",
     "SELECT xmin FROM reviews",
-    "SELECT review_embedding_source_md5 FROM reviews",
+    "SELECT * FROM embedding_evaluations",
     "UPDATE embedding_columns SET serving_run_id = 1",
     "SELECT * FROM embedding_run_ranges",
     "SELECT * FROM embedding_failures",
@@ -272,18 +363,20 @@ def test_the_writer_does_not_choose_the_model(worker: connection) -> None:
 
 def test_who_is_in_none_of_the_roles_is_told_so(server: EmbeddedServer, url: str) -> None:
     """One message that names the file with the roles, whatever was to be done."""
-    execute_on(server, "REVOKE steam_assets_reader FROM t_site")
-    execute_on(server, f"GRANT CONNECT ON DATABASE {name_of(url)} TO t_site")
-    told = pytest.raises(SteamAssetsError, match=r"t_site may not use the tables.*permission denied.*roles\.sql")
-    with closing(psycopg2.connect(of(url, "t_site"))) as stranger, told:
-        is_initialised(stranger)
+    execute_on(server, "CREATE ROLE t_nobody LOGIN", f"GRANT CONNECT ON DATABASE {name_of(url)} TO t_nobody")
+    told = pytest.raises(SteamAssetsError, match=r"t_nobody may not use the tables.*permission denied.*roles\.sql")
+    try:
+        with closing(psycopg2.connect(of(url, "t_nobody"))) as nobody, told:
+            is_initialised(nobody)
+    finally:
+        execute_on(server, f"REVOKE ALL ON DATABASE {name_of(url)} FROM t_nobody", "DROP ROLE t_nobody")
 
 
 def test_the_script_names_the_columns_of_the_registry(url: str, admin: connection) -> None:
     """A column that columns.py gains must be given to the roles as well, and one that it loses must go."""
     for role, columns_read, columns_written in (
         ("steam_assets_writer", ("id", "text", "vector", "run", "digest"), ("vector", "run", "digest")),
-        ("steam_assets_reader", ("id", "text", "vector", "run"), ()),
+        ("steam_assets_reader", ("id", "text", "vector", "run", "digest"), ()),
     ):
         expected = {
             (column.table, getattr(column, name), right)
@@ -293,9 +386,10 @@ def test_the_script_names_the_columns_of_the_registry(url: str, admin: connectio
         }
         if role == "steam_assets_writer":
             expected |= {(column.table, "xmin", "SELECT") for column in COLUMNS}
+            expected |= {("applications", name, "SELECT") for name in DESCRIBED}
         else:
             expected |= {(table, name, "SELECT") for table, names in SEARCHED.items() for name in names}
-            expected |= {(table, None, "SELECT") for table in ("genres", "application_genres")}
+        expected |= {(table, None, "SELECT") for table in ("genres", "application_genres")}
         given = fetch(admin, RIGHTS, role=role)
         assert {right for right in given if not str(right[0]).startswith("embedding_")} == expected
 
@@ -309,7 +403,9 @@ def test_the_script_can_be_run_again(server: EmbeddedServer, url: str, admin: co
     assert {role: sorted(fetch(admin, RIGHTS, role=role), key=repr) for role in LOGINS.values()} == rights
 
 
-def test_the_script_says_that_it_must_be_run_again_after_init(server: EmbeddedServer, empty_database_url: str) -> None:
+def test_the_script_says_that_it_must_be_run_again_after_init(
+    server: EmbeddedServer, template: str, empty_database_url: str
+) -> None:
     """Before there are tables it makes the roles, pgvector, and the owner's right to create."""
     database = name_of(empty_database_url)
     said = run_psql(
@@ -321,5 +417,3 @@ def test_the_script_says_that_it_must_be_run_again_after_init(server: EmbeddedSe
     with closing(psycopg2.connect(empty_database_url)) as conn:
         assert fetch(conn, "SELECT to_regtype('vector') IS NOT NULL") == [(True,)]
         assert fetch(conn, "SELECT has_schema_privilege('steam_assets_owner', 'public', 'CREATE')") == [(True,)]
-        execute(conn, "DROP OWNED BY steam_assets_owner, steam_assets_writer, steam_assets_reader")
-        execute(conn, "DROP ROLE steam_assets_owner, steam_assets_writer, steam_assets_reader")

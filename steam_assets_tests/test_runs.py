@@ -14,6 +14,7 @@ from steam_assets.store.database import connect, find_database
 from steam_assets.store.locks import mark_lost, run_lock
 from steam_assets.store.runs import (
     ColumnRuns,
+    add_note,
     column_runs,
     find_or_create_run,
     finish_range,
@@ -130,6 +131,15 @@ def test_what_is_filled_and_what_is_searched_are_set_apart(conn: connection, run
     set_target(conn, REVIEWS, newer)
     assert column_runs(conn, REVIEWS) == ColumnRuns(get_run(conn, newer), get_run(conn, run_id))
     assert column_runs(conn, APPLICATIONS) == ColumnRuns(None, None)
+
+
+def test_a_note_is_added_to_those_of_the_run(conn: connection, run_id: int) -> None:
+    """A line for each."""
+    with conn.cursor() as cursor:
+        for note in ("first", "100% second"):
+            add_note(conn, run_id, note)
+        cursor.execute("SELECT notes FROM embedding_runs WHERE run_id = %s", (run_id,))
+        assert cursor.fetchone() == ("first\n100% second",)
 
 
 def test_an_attempt_at_a_range_is_recorded_from_start_to_end(conn: connection, run_id: int) -> None:

@@ -26,7 +26,7 @@ from steam_assets.search import (
 )
 from steam_assets.search.question import LONGEST_QUERY, MOST_HITS
 from steam_assets.store.database import connect, find_database
-from steam_assets.store.runs import column_runs, set_serving
+from steam_assets.store.runs import column_runs, set_serving, set_target
 from steam_assets.store.vector_indexes import drop_for_bulk
 from steam_assets.targets import ModelUnavailable, run_of_model
 from steam_assets_tests.games import REVIEWED, add_games, add_index, fill, fill_games, text_of
@@ -130,12 +130,18 @@ def test_a_search_that_has_nothing_to_read_says_what_to_run(opened: Callable[[],
         nothing.like("1", column=REVIEWS)
 
 
-def test_a_blank_search_is_refused(games: Searcher) -> None:
-    """Its vector would be near nothing in particular."""
-    for text in ("", " \n", "\0", "<br><br>", "&nbsp;"):
+def test_a_search_of_which_nothing_is_left_is_refused(games: Searcher) -> None:
+    """Without its markup it is blank, and its vector would be near nothing in particular."""
+    for text in ("<br><br>", "&nbsp;"):
         with pytest.raises(SearchError, match="blank; expected some words"):
             games.search(text, column=APPLICATIONS)
 
+
+FILLED_ANEW = "being filled with another run: rows that have its vectors are left out"
+MANY_REVIEWS = """
+    INSERT INTO reviews (recommendationid, appid, review_text)
+    SELECT 'many ' || n, 10, '' FROM generate_series(1, 100000) AS n
+"""
 
 WORDS = {
     "scripts": "农场 🎮 ферма",
@@ -158,8 +164,12 @@ def test_any_words_are_answered(games: Searcher, conn: connection) -> None:
 
 def test_what_is_no_text_is_refused(games: Searcher) -> None:
     """Bytes that a shell handed on, and more than anybody reads."""
-    with pytest.raises(SearchError, match="not UTF-8"):
+    with pytest.raises(SearchError, match="search text holds bytes that are not UTF-8"):
         games.search("a \udcff")
+    with pytest.raises(SearchError, match="filter holds bytes that are not UTF-8"):
+        games.search("a", where="genre = \udcff")
+    with pytest.raises(SearchError, match="id holds bytes that are not UTF-8"):
+        games.like("\udcff", column=REVIEWS)
     with pytest.raises(SearchError, match="expected at most 2,000,000"):
         games.search("x" * (LONGEST_QUERY + 1))
 
@@ -329,7 +339,7 @@ def test_a_model_is_loaded_once(conn: connection, opened: Callable[[], connectio
     many = Searcher(opened, load)
     for _ in range(3):
         many.search("x")
-    assert len(loaded) == 2  # a run for each way to prepare texts
+    assert loaded == [minilm.name]
 
 
 def test_a_search_goes_through_the_index_unless_it_is_asked_not_to(
@@ -347,7 +357,7 @@ def test_a_search_goes_through_the_index_unless_it_is_asked_not_to(
     assert through.hits == exact.hits
     assert through.notice is exact.notice is None
     hybrid = only(games.search(text, column=REVIEWS, k=3, hybrid=True))
-    assert hybrid.how in ("hnsw halfvec + full text", "exact + full text")
+    assert hybrid.how == "exact + full text"  # a hundred rows of either ranking are fused, and there are eight
 
 
 def test_a_search_says_that_it_scans_because_the_index_was_dropped(conn: connection, games: Searcher) -> None:
@@ -361,6 +371,31 @@ def test_a_search_says_that_it_scans_because_the_index_was_dropped(conn: connect
     assert after.hits == before.hits
     assert "near was dropped for bulk work" in (after.notice or "")
     assert only(games.search("carrots", column=REVIEWS, exact=True)).notice is None
+
+
+def test_a_count_of_left_out_rows_that_takes_long_holds_no_search_up(
+    games: Searcher, conn: connection, minilm: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search is answered without it, and says so where the column is being filled anew."""
+    monkeypatch.setattr(searcher, "LEFT_OUT_WITHIN_S", 0.001)
+    execute(conn, MANY_REVIEWS)
+    found = only(games.search("x", column=REVIEWS, per_group=None, k=5))
+    assert (len(found.hits), found.left_out, FILLED_ANEW in (found.notice or "")) == (5, None, False)
+
+    set_target(conn, REVIEWS, run_of_model(conn, REVIEWS, replace(minilm, max_seq_length=64)))
+    conn.commit()
+    monkeypatch.setattr(searcher, "LEFT_OUT_KNOWN_S", -1.0)
+    found = only(games.search("x", column=REVIEWS))
+    assert (found.left_out, FILLED_ANEW in (found.notice or "")) == (None, True)
+
+
+def test_a_title_of_nothing_is_none(games: Searcher, conn: connection) -> None:
+    """The text stands in its place."""
+    execute(conn, "UPDATE applications SET name = E' \\t ' WHERE appid = 10")
+    hits = only(games.search("x", column=APPLICATIONS)).hits
+    assert [hit.title for hit in hits if hit.id == "10"] == [None]
+    groups = [hit.group for hit in only(games.search("x", column=REVIEWS)).hits if hit.group]
+    assert {group.name for group in groups if group.id == "10"} == {None}
 
 
 def test_a_half_done_column_is_searched_as_far_as_it_is(games: Searcher, conn: connection, minilm: Model) -> None:

@@ -115,13 +115,17 @@ def test_a_person_finds_games_and_goes_on_from_one(url: str, page: Page, tmp_pat
 
 
 def test_reviews_stand_with_their_game(url: str, page: Page) -> None:
-    """One card for each, with its name, and at most three reviews."""
+    """One card for each, with its name, and at most three reviews; as many games of the next search as of this."""
     page.goto(f"{url}/?q=relaxing&in=reviews.review_embedding&k=5")
     cards = page.locator(".card")
     expect(cards).to_have_count(5)
     titles = page.locator("h3").all_inner_texts()
     assert len(set(titles)) == 5
     assert all(1 <= cards.nth(n).locator(".review").count() <= 3 for n in range(5))
+    page.get_by_label("What to search for").fill("trains")
+    page.keyboard.press("Enter")
+    expect(page.locator("h2").first).to_contain_text("5 hits")
+    assert asked(page)["k"] == ["5"]
 
 
 def test_the_keyboard_is_enough(url: str, page: Page) -> None:

@@ -9,6 +9,7 @@ from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn
 from steam_assets.store.search_rows import SHOWN_CHARACTERS, FoundRow, groups_of, read_rows
 from steam_assets_tests.games import add_games
 from steam_assets_tests.rows import ODD_IDS, add_rows, execute
+from steam_assets_tests.servers import stranger
 
 
 @pytest.fixture
@@ -50,22 +51,16 @@ def test_of_a_huge_text_the_beginning_is_read(conn: connection, notes: TextColum
 
 def test_what_this_user_may_not_read_is_left_out(games: connection) -> None:
     """A role that may read what a search needs, and nothing else, still gets hits."""
-    execute(games, "CREATE ROLE a_reader")
-    execute(games, "GRANT SELECT (recommendationid, review_text) ON reviews TO a_reader")
-    execute(games, "GRANT SELECT (appid, combined_text) ON applications TO a_reader")
-    try:
-        with games, games.cursor() as cursor:
-            cursor.execute("SET LOCAL ROLE a_reader")
-            assert read_rows(games, REVIEWS, ["r6"]) == {"r6": FoundRow("Die Züge fahren pünktlich.", None, None)}
-            assert groups_of(games, REVIEWS, ["r6"]) is None
-            assert read_rows(games, APPLICATIONS, ["40"])["40"].title is None
-        execute(games, "GRANT SELECT (appid) ON reviews TO a_reader")
-        with games, games.cursor() as cursor:
-            cursor.execute("SET LOCAL ROLE a_reader")
-            assert groups_of(games, REVIEWS, ["r6"]) == {"r6": "30"}
-            assert read_rows(games, REVIEWS, ["r6"])["r6"].group_name is None
-    finally:
-        execute(games, "DROP OWNED BY a_reader; DROP ROLE a_reader")
+    with stranger(games) as name:
+        execute(games, f"GRANT SELECT (recommendationid, review_text) ON reviews TO {name}")
+        execute(games, f"GRANT SELECT (appid, combined_text) ON applications TO {name}; SET ROLE {name}")
+        assert read_rows(games, REVIEWS, ["r6"]) == {"r6": FoundRow("Die Züge fahren pünktlich.", None, None)}
+        assert groups_of(games, REVIEWS, ["r6"]) is None
+        assert read_rows(games, APPLICATIONS, ["40"])["40"].title is None
+        games.rollback()
+        execute(games, f"RESET ROLE; GRANT SELECT (appid) ON reviews TO {name}; SET ROLE {name}")
+        assert groups_of(games, REVIEWS, ["r6"]) == {"r6": "30"}
+        assert read_rows(games, REVIEWS, ["r6"])["r6"].group_name is None
 
 
 def test_a_table_of_the_same_name_elsewhere_is_another(conn: connection, games: connection) -> None:

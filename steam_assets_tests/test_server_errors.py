@@ -16,9 +16,9 @@ from steam_assets.store import database, embedded
 from steam_assets.store.database import DatabaseUnavailable, find_database, is_connection_lost
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.server_errors import diagnose, explain
-from steam_assets_tests.databases import database_url_of, leave, wait_until
+from steam_assets_tests.databases import database_url_of, execute_on, leave, wait_until
 from steam_assets_tests.rows import Connect, execute, fetch
-from steam_assets_tests.servers import execute_on, kill_server, standby
+from steam_assets_tests.servers import kill_server, standby
 
 End = Callable[[connection], None]
 

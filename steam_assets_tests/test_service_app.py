@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from steam_assets.store import embedded
 from steam_assets.store.database import connect, embedded_database, find_database
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.schema import apply_schema, plan_schema
-from steam_assets.targets import choose_first_model
-from steam_assets_tests.dagster_home import OPINIONS, fill_tables
+from steam_assets_tests.dagster_home import OPINIONS, fill_tables_for
+from steam_assets_tests.databases import execute_on, new_database, wait_until
 from steam_assets_tests.hash_encoder import hash_encoder
-from steam_assets_tests.rows import Connect, execute
+from steam_assets_tests.rows import Connect, execute, table_digest
 from steam_assets_tests.search_server import Answer, SearchServer, embed_by_hash, search_server
-from steam_assets_tests.servers import execute_on, kill_server
+from steam_assets_tests.servers import kill_server
 
 GAME_10 = "Game 1 A frightening night in an abandoned hospital where something follows you."
 REVIEW_3 = "素晴らしいゲームです 3 of 10"
@@ -50,9 +50,9 @@ REFUSALS: tuple[tuple[dict[str, object], int, str], ...] = (
     ({"like": "11", "in": "applications"}, 404, "has no row '11' with a vector"),
     ({"like": "'; --", "in": "applications"}, 404, "has no row"),
     ({"like": "9" * 40, "in": "applications"}, 404, "has no row"),
-    ({"q": "a", "in": "applications", "where": "'; DROP TABLE reviews; --"}, 422, ""),
+    ({"q": "a", "in": "applications", "where": "'; DROP TABLE reviews; --"}, 422, "this quote has no end"),
     ({"q": "a", "in": "applications", "where": "appid = 10"}, 422, "appid"),
-    ({"q": "a", "in": "applications", "where": "(" * 2_000}, 422, ""),
+    ({"q": "a", "in": "applications", "where": "(" * 2_000}, 422, "more than 50 parentheses"),
     ({"q": "a", "where": "x" * 2_001}, 414, "where is 'xxx"),
     ({"q": "a" * 10_001}, 414, "q is 'aaa"),
     ({"q": "\N{GRINNING FACE}" * 10_000 + "a" * 50_000}, 414, "The question is too long; expected at most 150,000"),
@@ -89,17 +89,41 @@ ASKED_FROM: tuple[tuple[dict[str, str], int], ...] = (
 )
 
 
-@pytest.fixture
-def searches(tables: connection, minilm: Model, database_url: str) -> Iterator[SearchServer]:
-    """The service over 24 games and 24 reviews of the first of them."""
-    embed_by_hash(tables, minilm)
-    service = SearchService(find_database(database_url), hash_encoder)
+@contextmanager
+def service_over(url: str) -> Iterator[SearchServer]:
+    """The service over a database, warmed up."""
+    service = SearchService(find_database(url), hash_encoder)
     service.warm_up()
     with search_server(service) as running:
         yield running
 
 
-def test_a_search_answers_every_column_that_serves(searches: SearchServer, connect: Connect) -> None:
+@pytest.fixture(scope="module")
+def read_url(server: EmbeddedServer, schema_template: str, minilm: Model) -> Iterator[str]:
+    """A database of 24 games and 24 reviews of the first of them, for tests that only read."""
+    with new_database(server, schema_template) as url:
+        with closing(connect(find_database(url))) as conn:
+            fill_tables_for(conn, minilm)
+            embed_by_hash(conn, minilm)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def searches(read_url: str) -> Iterator[SearchServer]:
+    """The service over it."""
+    with service_over(read_url) as running:
+        yield running
+
+
+@pytest.fixture
+def own_searches(tables: connection, minilm: Model, database_url: str) -> Iterator[SearchServer]:
+    """The service over such a database of the test's own."""
+    embed_by_hash(tables, minilm)
+    with service_over(database_url) as running:
+        yield running
+
+
+def test_a_search_answers_every_column_that_serves(searches: SearchServer, read_url: str) -> None:
     """As JSON with the very results of the Python API; the row with that text comes first."""
     answer = searches.search(q=GAME_10, k=3)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
@@ -108,7 +132,8 @@ def test_a_search_answers_every_column_that_serves(searches: SearchServer, conne
     assert results[0]["hits"][0]["id"] == "10"
     assert results[0]["hits"][0]["cosine"] == pytest.approx(1, abs=1e-5)
 
-    expected = [asdict(result) for result in Searcher(connect, hash_encoder).search(GAME_10, k=3)]
+    own = Searcher(lambda: connect(find_database(read_url)), hash_encoder)
+    expected = [asdict(result) for result in own.search(GAME_10, k=3)]
     for result in (*results, *expected):
         result.pop("seconds")
     assert results == expected
@@ -137,12 +162,15 @@ def test_rows_like_another_are_found_without_it(searches: SearchServer) -> None:
         assert "10" not in ids
 
 
-def test_a_question_that_cannot_be_answered_is_refused_in_words(searches: SearchServer) -> None:
+def test_a_question_that_cannot_be_answered_is_refused_in_words(searches: SearchServer, read_url: str) -> None:
     """With the status that says whose fault it is; nothing is changed by it, and no traceback is shown."""
-    for question, status, message in REFUSALS:
-        answer = searches.search(**question)
-        assert (answer.status, message in answer.error) == (status, True), (question, answer.body)
-        assert "Traceback" not in answer.error
+    with closing(connect(find_database(read_url))) as conn:
+        before = [table_digest(conn, column) for column in COLUMNS]
+        for question, status, message in REFUSALS:
+            answer = searches.search(**question)
+            assert (answer.status, message in answer.error) == (status, True), (question, answer.body)
+            assert "Traceback" not in answer.error
+        assert [table_digest(conn, column) for column in COLUMNS] == before
     assert searches.search(q=GAME_10, k=1).status == 200
 
 
@@ -153,16 +181,17 @@ def test_texts_of_any_kind_are_searched_for_or_refused(searches: SearchServer) -
             assert searches.search(q=text, k=1, **more).status in (200, 422), text
 
 
-def test_a_column_that_serves_nothing_yet_is_a_conflict(searches: SearchServer, tables: connection) -> None:
+def test_a_column_that_serves_nothing_yet_is_a_conflict(own_searches: SearchServer, tables: connection) -> None:
     """409 with what to run, as soon as that is so."""
     execute(tables, "UPDATE embedding_columns SET serving_run_id = NULL")
-    answer = searches.search(q="a")
+    answer = own_searches.search(q="a")
     assert answer.status == 409
     assert "Run `steam-assets init`" in answer.error
 
 
 def test_the_columns_are_told_with_their_runs_and_rows(searches: SearchServer) -> None:
-    """And with the fields of a filter; without an index every row is compared."""
+    """And with the fields of a filter; without an index every row is compared. Nobody waits for the rows' count."""
+    wait_until(lambda: searches.get("/api/columns").json["columns"][1]["rows"] is not None, "the rows are counted")
     applications, reviews = searches.get("/api/columns").json["columns"]
     assert applications["column"] == str(APPLICATIONS)
     assert applications["model_name"].endswith("all-MiniLM-L6-v2")
@@ -172,34 +201,35 @@ def test_the_columns_are_told_with_their_runs_and_rows(searches: SearchServer) -
     assert "voted_up" in reviews["fields"]
 
 
-def test_an_index_that_searches_go_through_is_told_with_its_recall(searches: SearchServer, connect: Connect) -> None:
-    """From the moment that it is built and measured, without a restart."""
+def test_an_index_is_told_with_its_recall(own_searches: SearchServer, connect: Connect) -> None:
+    """From the moment that it is built and measured, without a restart; a search names its variant."""
     build_measured_index(connect, APPLICATIONS, Wanted(), lambda line: None)
-    applications, reviews = searches.get("/api/columns").json["columns"]
+    applications, reviews = own_searches.get("/api/columns").json["columns"]
     assert (applications["index"], applications["recall"]) == ("halfvec", 1.0)
     assert (reviews["index"], reviews["recall"]) == (None, None)
-    (result,) = searches.search(q=GAME_10, k=1, in_="applications").json["results"]
+    (result,) = own_searches.search(q=GAME_10, k=1, in_="applications").json["results"]
     assert (result["how"], result["hits"][0]["id"]) == ("hnsw halfvec", "10")
 
 
 def test_searches_go_on_after_the_server_ended_their_connections(
-    searches: SearchServer, server: EmbeddedServer, database_url: str
+    own_searches: SearchServer, server: EmbeddedServer, database_url: str
 ) -> None:
     """Those that were idle are replaced before anyone is told."""
-    assert searches.search(q="a", k=1).status == 200
+    assert own_searches.search(q="a", k=1).status == 200
     name = database_url.partition("?")[0].rpartition("/")[2]
     execute_on(server, END_CONNECTIONS.format(name))
-    assert searches.search(q="a", k=1).status == 200
+    assert own_searches.search(q="a", k=1).status == 200
 
 
 def test_a_database_that_is_away_is_told_without_its_address(
-    searches: SearchServer, server: EmbeddedServer, database_url: str, caplog: pytest.LogCaptureFixture
+    own_searches: SearchServer, server: EmbeddedServer, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """503 and when to ask again, from search, columns and health; the address is in the log alone. Then it is back."""
-    assert searches.get("/healthz").json == {"status": "ok", "database": True, "models": searches.service.warm_up()}
+    models = own_searches.service.warm_up()
+    assert own_searches.get("/healthz").json == {"status": "ok", "database": True, "models": models}
     name = database_url.partition("?")[0].rpartition("/")[2]
     execute_on(server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", END_CONNECTIONS.format(name))
-    answers = [searches.search(q="a"), searches.get("/api/columns"), searches.get("/healthz")]
+    answers = [own_searches.search(q="a"), own_searches.get("/api/columns"), own_searches.get("/healthz")]
     assert [answer.status for answer in answers] == [503, 503, 503]
     assert all(answer.headers["Retry-After"] == "2" for answer in answers)
     assert answers[2].json["database"] is False
@@ -208,8 +238,8 @@ def test_a_database_that_is_away_is_told_without_its_address(
     assert not any(name.encode() in answer.body for answer in answers)
 
     execute_on(server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    assert searches.search(q="a", k=1).status == 200
-    assert searches.get("/healthz").status == 200
+    assert own_searches.search(q="a", k=1).status == 200
+    assert own_searches.get("/healthz").status == 200
 
 
 @pytest.mark.slow
@@ -218,10 +248,7 @@ def test_a_server_that_was_killed_is_started_again_by_the_next_search(home: Path
     address = embedded_database()
     with closing(connect(address)) as conn:
         apply_schema(conn, plan_schema(conn, COLUMNS, minilm.dimension))
-        fill_tables(conn)
-        with conn:
-            for column in COLUMNS:
-                choose_first_model(conn, column, minilm)
+        fill_tables_for(conn, minilm)
         embed_by_hash(conn, minilm)
     with search_server(SearchService(address, hash_encoder)) as searches:
         before = searches.search(q=GAME_10, k=1)
@@ -231,11 +258,11 @@ def test_a_server_that_was_killed_is_started_again_by_the_next_search(home: Path
 
 
 def test_an_error_of_ours_is_told_by_a_number(
-    searches: SearchServer, tables: connection, caplog: pytest.LogCaptureFixture
+    own_searches: SearchServer, tables: connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     """500 without a word of what went wrong; the log has it under the number."""
     execute(tables, "ALTER TABLE reviews RENAME COLUMN review_embedding TO gone")
-    answer = searches.search(q="a", in_="reviews")
+    answer = own_searches.search(q="a", in_="reviews")
     assert answer.status == 500
     assert "gone" not in answer.error
     assert "review_embedding" not in answer.error
@@ -255,6 +282,17 @@ def test_the_log_has_no_word_of_what_people_search_for(
     assert [line.split(",")[0] for line in requests] == ["GET /api/search 200", "GET /api/search 422"]
     assert UNUSUAL not in caplog.text
     assert UNUSUAL.split()[0] not in caplog.text
+
+
+def test_a_path_cannot_write_lines_of_its_own_into_the_log(
+    searches: SearchServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is there as it came, and no longer than a line should be."""
+    caplog.set_level(logging.INFO, "steam_assets")
+    assert searches.get("/%0A[INFO]%20all%20is%20well" + "a" * 1_000).status == 404
+    (said,) = [message for message in caplog.messages if "all%20is%20well" in message]
+    assert "\n" not in said
+    assert len(said) < 250
 
 
 def test_every_path_answers_as_http_has_it(searches: SearchServer) -> None:

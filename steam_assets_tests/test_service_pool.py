@@ -1,4 +1,4 @@
-"""Connections of the service: few, read-only, given back by close, and replaced once they are lost."""
+"""Connections of the service: read-only, given back by close, and replaced once they are lost."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
 
-from steam_assets.service.pool import ConnectionPool, PoolBusy
+from steam_assets.service.pool import ConnectionPool
 from steam_assets.store.database import find_database
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.rows import fetch
@@ -20,8 +20,8 @@ OTHERS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AN
 
 @pytest.fixture
 def pool(database_url: str) -> Iterator[ConnectionPool]:
-    """Two connections, and no patience."""
-    pool = ConnectionPool(find_database(database_url), size=2, patience_s=0.05)
+    """Of the test's database."""
+    pool = ConnectionPool(find_database(database_url))
     yield pool
     pool.close()
 
@@ -40,35 +40,14 @@ def test_one_search_after_the_other_takes_the_same_connection(pool: ConnectionPo
         assert second.info.transaction_status == TRANSACTION_STATUS_IDLE
 
 
-def test_no_more_connections_than_said_are_open_at_once(pool: ConnectionPool) -> None:
-    """Whoever comes then waits a moment and is told; one that was given back twice is still one."""
+def test_whoever_comes_while_one_is_in_use_gets_another(pool: ConnectionPool) -> None:
+    """Never the same at once, also when one was given back twice."""
     twice = pool.connect()
     twice.close()
     twice.close()
-    first, second = pool.connect(), pool.connect()
-    with pytest.raises(PoolBusy, match=r"All 2 connections to the database are in use.* Ask again"):
-        pool.connect()
-    first.close()
-    third = pool.connect()
-    assert third is first
-    with pytest.raises(PoolBusy):
-        pool.connect()
-    second.close()
-    third.close()
-
-
-def test_whoever_waits_gets_the_connection_that_is_given_back(database_url: str) -> None:
-    """In another thread, without asking again."""
-    pool = ConnectionPool(find_database(database_url), size=1, patience_s=30)
-    taken = pool.connect()
-    got: list[connection] = []
-    waiting = threading.Thread(target=lambda: got.append(pool.connect()))
-    waiting.start()
-    taken.close()
-    waiting.join(30)
-    assert got == [taken]
-    taken.close()
-    pool.close()
+    with closing(pool.connect()) as first, closing(pool.connect()) as second:
+        assert first is not second
+        assert (first.closed, second.closed) == (0, 0)
 
 
 def test_connections_that_the_server_ended_are_replaced(pool: ConnectionPool, other_conn: connection) -> None:

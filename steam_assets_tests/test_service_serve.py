@@ -13,14 +13,18 @@ import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.encoder.models import Model
-from steam_assets.service.serve import PortBusy, is_loopback, listening, request_log, url_of
+from steam_assets.ports import PortBusy, url_of
+from steam_assets.service.door import host_of
+from steam_assets.service.serve import hosts_of, listening, request_log
 from steam_assets_tests.dagster_home import Ended, one_line
-from steam_assets_tests.rows import execute
+from steam_assets_tests.databases import wait_until
+from steam_assets_tests.rows import execute, fetch
 from steam_assets_tests.search_server import embed_by_hash
 from steam_assets_tests.servers import answers
 
 STEAM_ASSETS = Path(sys.executable).parent / "steam-assets"
 LIMIT_S = 120
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 @contextmanager
@@ -37,6 +41,7 @@ def running_serve() -> Iterator[tuple["subprocess.Popen[str]", str]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_search_is_answered_by_a_running_serve_until_ctrl_c(
     tables: connection, minilm: Model, steam_assets: Callable[..., Ended], home: Path
 ) -> None:
@@ -75,11 +80,7 @@ def test_sigterm_ends_a_serve_in_the_middle_of_a_search(
         with other_conn.cursor() as cursor, closing(socket.create_connection((host, int(port)))) as client:
             cursor.execute("BEGIN; LOCK TABLE reviews IN ACCESS EXCLUSIVE MODE")
             client.sendall(b"GET /api/search?q=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            while True:
-                cursor.execute(blocked)
-                if cursor.fetchone() == (1,):
-                    break
+            wait_until(lambda: fetch(tables, BLOCKED) == [(1,)], "the search waits for the table")
             process.send_signal(signal.SIGTERM)
             assert process.wait(LIMIT_S) == 143
             cursor.execute("ROLLBACK")
@@ -96,13 +97,20 @@ def test_a_busy_port_is_named_before_a_model_is_loaded(steam_assets: Callable[..
 
 def test_a_host_that_is_not_here_is_named(steam_assets: Callable[..., Ended], tables: connection) -> None:
     """Exit 2, without a traceback."""
-    assert "on 203.0.113.1 cannot be used" in one_line(steam_assets("serve", "--host", "203.0.113.1", "--port", "0"), 2)
+    told = one_line(steam_assets("serve", "--host", "203.0.113.1", "--port", "0"), 2)
+    assert "on 203.0.113.1 cannot be used" in told
+    assert told.endswith("Name an address of this machine with --host.")
 
 
-def test_a_database_without_a_model_is_told_what_to_run(steam_assets: Callable[..., Ended], tables: connection) -> None:
-    """There is nothing to serve: exit 2."""
+def test_a_database_without_a_model_is_told_what_to_run(
+    steam_assets: Callable[..., Ended], tables: connection, named_database: str, home: Path
+) -> None:
+    """There is nothing to serve: exit 2. The log says which database that was, and who named it."""
     execute(tables, "UPDATE embedding_columns SET serving_run_id = NULL")
-    assert "Run `steam-assets init`" in one_line(steam_assets("serve", "--port", "0"), 2)
+    ended = steam_assets("serve", "--port", "0", "--database-url", named_database)
+    assert "Run `steam-assets init`" in one_line(ended, 2)
+    (log,) = (home / "logs").glob("serve-*.log")
+    assert log.read_text().splitlines()[0].endswith(", from --database-url")
 
 
 def test_a_port_whose_last_connection_has_just_ended_is_free() -> None:
@@ -132,7 +140,7 @@ def test_the_log_is_the_requests_and_no_longer_than_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "loopback", "url"),
+    ("host", "checked", "url"),
     [
         ("127.0.0.1", True, "http://127.0.0.1:8000"),
         ("127.1.2.3", True, "http://127.1.2.3:8000"),
@@ -142,6 +150,9 @@ def test_the_log_is_the_requests_and_no_longer_than_it_is_for() -> None:
         ("192.168.1.7", False, "http://192.168.1.7:8000"),
     ],
 )
-def test_hosts_that_only_this_machine_reaches_are_known(host: str, loopback: bool, url: str) -> None:
-    """For those alone the names by which it is asked are checked."""
-    assert (is_loopback(host), url_of(host, 8000)) == (loopback, url)
+def test_names_are_checked_where_only_this_machine_reaches_the_service(host: str, checked: bool, url: str) -> None:
+    """The one in the address that people are told is among them."""
+    assert url_of(host, 8000) == url
+    hosts = hosts_of(host)
+    assert (hosts is not None) == checked
+    assert hosts is None or {host_of(url.removeprefix("http://")), "localhost"} <= hosts

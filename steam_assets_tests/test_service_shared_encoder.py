@@ -104,7 +104,7 @@ def test_a_model_is_loaded_once_whoever_asks(minilm: Model) -> None:
         loaded.append(model)
         return hash_encoder(model)
 
-    find = shared_encoders(load)
+    find = shared_encoders(load, 2)
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(find, [minilm] * 8))
     assert len(set(map(id, found))) == 1

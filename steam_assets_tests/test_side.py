@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import connection
 
-from steam_assets.evaluation.side import SearchedElsewhere, search_all
+from steam_assets.evaluation.rankings import RunMoved
+from steam_assets.evaluation.side import search_all
 from steam_assets.promotion import promote
 from steam_assets.search import Searcher, SearchResult
 from steam_assets.store.runs import set_serving, set_target
@@ -66,5 +67,5 @@ def test_a_column_that_is_moved_to_another_run_meanwhile_is_not_half_of_each(
         return found
 
     monkeypatch.setattr(Searcher, "search_vector", search_and_move)
-    with pytest.raises(SearchedElsewhere, match=rf"was searched in run \d+, and now in {other}\. Try again"):
+    with pytest.raises(RunMoved, match=rf"was searched in run \d+, and now in run {other}: another model"):
         search_all(connect, first, TEXTS, load, silent)

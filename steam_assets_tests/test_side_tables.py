@@ -7,8 +7,10 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.errors import SteamAssetsError
+from steam_assets.store import side_tables
 from steam_assets.store.side_tables import claimed, create_table, drop_leftovers
 from steam_assets_tests.rows import Connect, execute, fetch
+from steam_assets_tests.servers import stranger
 
 PATTERN = "^side_[0-9]$"
 
@@ -37,15 +39,25 @@ def test_a_claim_ends_with_its_session(conn: connection, connect: Connect) -> No
         assert drop_leftovers(conn, PATTERN) == ["side_1"]
 
 
+def test_a_leftover_that_a_dump_reads_stays_and_stops_nobody(
+    conn: connection, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes next drops it."""
+    monkeypatch.setattr(side_tables, "LOCK_TIMEOUT_MS", 50)
+    execute(conn, "CREATE TABLE side_1 (id bigint)")
+    conn.autocommit = True
+    with closing(connect()) as dump, dump.cursor() as cursor:
+        cursor.execute("SELECT FROM side_1")
+        assert drop_leftovers(conn, PATTERN) == []
+    assert drop_leftovers(conn, PATTERN) == ["side_1"]
+
+
 def test_a_leftover_of_somebody_else_stays_and_stops_nobody(conn: connection) -> None:
     """Only its owner may drop it."""
-    execute(conn, "CREATE TABLE side_1 (id bigint); CREATE ROLE passer_by")
-    try:
-        conn.autocommit = True
-        execute(conn, "SET ROLE passer_by")
-        conn.autocommit = True
+    execute(conn, "CREATE TABLE side_1 (id bigint)")
+    conn.autocommit = True
+    with stranger(conn) as name:
+        execute(conn, f"SET ROLE {name}")
         assert drop_leftovers(conn, PATTERN) == []
         with pytest.raises(SteamAssetsError, match=r"may not create a table in the schema public.+steam_assets_owner"):
             create_table(conn, sql.SQL("CREATE TABLE {} (id bigint)").format(sql.Identifier("public", "side_2")))
-    finally:
-        execute(conn, "RESET ROLE; DROP ROLE passer_by")

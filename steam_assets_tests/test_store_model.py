@@ -169,6 +169,7 @@ def split(page: SourceTexts, failing: set[str]) -> list[EncodedBatch]:
     return [*([encode(kept)] if keep else []), EncodedBatch(encode(none).embeddings, failed)]
 
 
+@pytest.mark.slow
 def test_no_history_of_edits_and_runs_makes_the_store_say_something_false(conn: connection, notes: TextColumn) -> None:
     """Invariants 3, 4, 6 and 7 over hundreds of random histories, late and overlapping writers among them."""
 

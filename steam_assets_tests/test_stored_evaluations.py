@@ -9,10 +9,10 @@ from steam_assets.columns import APPLICATIONS
 from steam_assets.encoder.models import Model
 from steam_assets.evaluation.score import Evaluation, evaluate
 from steam_assets.evaluation.stored import comparable_history, interval_of, record
-from steam_assets.store.evaluations import newest_evaluations, stored_scores
+from steam_assets.store.evaluations import newest_evaluations
 from steam_assets_tests.hash_encoder import hash_encoder
 from steam_assets_tests.known_pages import add_known_pages, serve_vectors
-from steam_assets_tests.rows import Connect
+from steam_assets_tests.rows import Connect, fetch
 from steam_assets_tests.test_score import OWN
 
 
@@ -35,7 +35,8 @@ def test_what_is_stored_is_what_was_measured(conn: connection, evaluation: Evalu
     for name, expected in evaluation.metrics.items():
         assert interval_of(found.metrics, name) == expected
     assert found.metrics["documents"] == 3
-    assert stored_scores(conn, evaluation_id) == {
+    ((scores,),) = fetch(conn, "SELECT scores FROM embedding_evaluations")
+    assert scores == {
         "query_ids": ["q1", "q2", "q3"],
         **{name: [pytest.approx(value, abs=1e-6) for value in one] for name, one in evaluation.scores.values.items()},
     }

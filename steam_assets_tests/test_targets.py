@@ -1,5 +1,6 @@
 """Which model fills a column, and when searches follow."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from steam_assets.targets import (
     change_model,
     check_environment_agrees,
     choose_first_model,
+    column_to_search,
     follow_target,
     model_of,
     model_to_fill,
     run_of_model,
+    searched_columns,
     target_run,
 )
 from steam_assets_tests.hash_recipes import make_model
@@ -74,6 +77,15 @@ def test_init_with_another_model_than_the_columns_have_names_both(
         initialise(conn, BOTH)
     with pytest.raises(ModelMismatch, match=rf"is BAAI/bge-m3, and .* filled with {minilm.name}"):
         check_environment_agrees(target_run(conn, REVIEWS), REVIEWS)
+
+
+def test_init_looks_at_every_column_s_model(conn: connection, minilm: Model, another_minilm: Path) -> None:
+    """One that was filled with another model since is refused like the first, and told where nothing is asked for."""
+    initialise(conn, BOTH, minilm.name)
+    change_model(conn, REVIEWS, find_model(str(another_minilm)))
+    with pytest.raises(ModelMismatch, match=rf"{REVIEWS} is filled with short-sighted, and {minilm.name} was asked"):
+        initialise(conn, BOTH, minilm.name)
+    assert initialise(conn, BOTH).model_name == f"{minilm.name}, short-sighted"
 
 
 def test_init_with_a_model_of_another_dimension_than_the_vectors_changes_nothing(conn: connection) -> None:
@@ -236,10 +248,12 @@ def test_a_column_beside_one_that_serves_the_same_text_serves_nothing_at_first(c
     assert [runs_of(conn, column)[1] is not None for column in columns] == [True, False, True]
 
 
-def test_a_challenger_that_is_complete_does_not_follow_its_target_into_service(conn: connection) -> None:
-    """What is searched would change by itself."""
+def test_a_table_s_column_is_the_one_that_searches_read(conn: connection, empty_database_url: str) -> None:
+    """The promoted one; before any serves, and before `init`, the first."""
     make_rivals(conn)
-    before = runs_of(conn, NOTES), runs_of(conn, RIVAL)
-    with conn:
-        assert not follow_target(conn, RIVAL)
-    assert (runs_of(conn, NOTES), runs_of(conn, RIVAL)) == before
+    columns = (RIVAL, NOTES)
+    assert (searched_columns(conn, columns), column_to_search(conn, columns)) == ([NOTES], NOTES)
+    execute(conn, "UPDATE embedding_columns SET serving_run_id = NULL")
+    assert (searched_columns(conn, columns), column_to_search(conn, columns)) == ([], RIVAL)
+    with closing(connect_to(find_database(empty_database_url))) as empty:
+        assert column_to_search(empty, columns) is RIVAL

@@ -2,49 +2,13 @@
 
 import struct
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
-from steam_assets.evaluation.breakdowns import breakdowns
-from steam_assets.evaluation.metrics import score_queries
 from steam_assets.evaluation.plot import evaluations_png
-from steam_assets.evaluation.query_set import QuerySet
-from steam_assets.evaluation.score import Evaluation
 from steam_assets.store.evaluations import StoredEvaluation
-from steam_assets.terminal_evaluation import cost_lines, evaluation_lines, history_lines, markdown_table
-
-SET = QuerySet("farms", {"a": "a farm", "b": "ферма", "c": "x" * 60}, {query_id: {"d": 1} for query_id in "abc"})
-
-
-def evaluation(*found: list[str], how: str = "exact", documents: int | None = 3) -> Evaluation:
-    """An evaluation of three queries that found these."""
-    scores = score_queries(list(SET.queries), found, [*SET.qrels.values()])
-    return Evaluation(
-        column="applications.description_embedding",
-        run_id=4,
-        model_name="some/model",
-        query_set=SET.name,
-        query_set_digest=SET.digest,
-        how=how,  # type: ignore[arg-type]
-        documents=documents,
-        scores=scores,
-        found=tuple(map(tuple, found)),
-        metrics=scores.means(),
-        breakdowns=breakdowns(SET, scores),
-        notices=("One was left out.",),
-        seconds=90.0,
-    )
-
-
-FIRST = evaluation(["d"], ["e", "d"], [])
-
-
-def stored(one: Evaluation, number: int) -> StoredEvaluation:
-    """The evaluation as the database would give it back."""
-    evaluated_at = datetime(2026, 11, 23, 1, number, tzinfo=UTC)
-    identity = (one.column, one.run_id, one.model_name, one.query_set, one.query_set_digest, one.how, 3)
-    return StoredEvaluation(number, *identity, one.stored(), None, evaluated_at)
+from steam_assets.terminal_evaluation import cost_lines, evaluation_lines, evaluations_table, history_lines
+from steam_assets_tests.scored import FIRST, SET, evaluation, stored
 
 
 def test_an_evaluation_is_told_with_intervals_groups_and_notices() -> None:
@@ -86,10 +50,13 @@ def test_history_has_a_line_for_each_evaluation() -> None:
 
 
 def test_the_web_ui_shows_a_table() -> None:
-    """One row for each evaluation."""
-    lines = markdown_table([FIRST, evaluation([], [], [], how="index")]).splitlines()
+    """One row for each evaluation; a | in a set's name ends no cell."""
+    named = replace(FIRST, query_set="farms|cows")
+    lines = evaluations_table([named, evaluation([], [], [], how="index")]).splitlines()
     assert len(lines) == 4
     assert lines[0].startswith("| query set | how | queries | ndcg@10 | mrr@10")
+    assert lines[1].startswith("| --- | --- | ---: | ---: |")
+    assert lines[2].startswith(r"| farms\|cows | exact | 3 | ")
     assert lines[3].startswith("| farms | index | 3 | 0.000 [0.000, 0.000]")
 
 

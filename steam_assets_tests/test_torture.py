@@ -47,6 +47,7 @@ def played(directory: Path, *options: str) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_a_killed_client_leaves_rows_that_are_true_and_the_next_run_finishes(tmp_path: Path) -> None:
     """One round, as `python -m steam_assets_tests.benchmarks.torture` plays hundreds."""
     (row,) = played(tmp_path, "--rounds", "1", "--seed", "21", "--fault", "client killed")

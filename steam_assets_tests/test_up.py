@@ -18,9 +18,10 @@ from steam_assets.columns import APPLICATIONS
 from steam_assets.defs.jobs import column_job_name
 from steam_assets.defs.partitions import current_name, register_ranges
 from steam_assets.defs.recut import recut
+from steam_assets.ports import PortBusy
 from steam_assets.store.dagster_database import connect_dagster
 from steam_assets.store.up_lock import UpLocks
-from steam_assets.up import PortBusy, check_port
+from steam_assets.up import check_port
 from steam_assets_tests.dagster_home import Ended, embedded_rows, one_line
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.rows import Connect, execute, fetch
@@ -59,10 +60,10 @@ def is_running(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def running_up() -> Iterator[Up]:
+def running_up(database_url: str) -> Iterator[Up]:
     """`steam-assets up` once its web UI has the code location's assets; killed at the end if it still runs."""
     port = free_port()
-    command = [str(STEAM_ASSETS), "up", "--port", str(port)]
+    command = [str(STEAM_ASSETS), "up", "--port", str(port), "--database-url", database_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         children: list[psutil.Process] = []
         try:
@@ -80,14 +81,16 @@ def running_up() -> Iterator[Up]:
 
 
 @pytest.fixture
-def one_up(dagster_url: str, tables: connection) -> Iterator[Up]:
+def one_up(dagster_url: str, tables: connection, named_database: str) -> Iterator[Up]:
     """`steam-assets up` on the test's database."""
-    with running_up() as up:
+    with running_up(named_database) as up:
         yield up
 
 
-def test_up_serves_this_machine_only_and_ctrl_c_stops_everything(one_up: Up) -> None:
+@pytest.mark.slow
+def test_up_serves_this_machine_only_and_ctrl_c_stops_everything(one_up: Up, home: Path) -> None:
     """No socket of it or of a child listens to other machines; after Ctrl-C none of them runs, and the exit is 130."""
+    assert (home / "logs" / "up.log").read_text().splitlines()[0].endswith(", from --database-url")
     listening = {
         bound.laddr.ip
         for process in one_up.children
@@ -176,7 +179,7 @@ def test_a_busy_port_is_named_before_anything_is_started(
 
 
 def test_a_second_up_on_the_same_dagster_database_is_refused(
-    steam_assets: Callable[..., Ended], tables: connection, connect: Connect, home: Path
+    steam_assets: Callable[..., Ended], dagster_url: str, tables: connection, connect: Connect, home: Path
 ) -> None:
     """On another port too: exit 2, who the first is, and no server started."""
     with UpLocks(connect, connect_dagster, "steam_assets up: pid 1, port 3000, here"):
@@ -232,3 +235,10 @@ def test_a_port_whose_last_connection_has_just_ended_is_free() -> None:
             accepted, _ = server.accept()
             accepted.close()
     check_port("127.0.0.1", port)
+
+
+def test_any_address_of_this_machine_can_be_listened_on_and_no_other() -> None:
+    """IPv6 as well; another machine's address is not taken for a port in use."""
+    check_port("::1", 0)
+    with pytest.raises(PortBusy, match=r"Name an address of this machine with --host\.$"):
+        check_port("203.0.113.1", 0)

@@ -10,9 +10,8 @@ from psycopg2 import sql
 from steam_assets.store.dagster_database import connect_dagster
 from steam_assets.store.embedded import EmbeddedServer
 from steam_assets.store.up_lock import ON_DAGSTER, ON_DATA, AlreadyUp, UpLocks, holders
-from steam_assets_tests.databases import database_url_of
+from steam_assets_tests.databases import execute_on, new_database
 from steam_assets_tests.rows import Connect
-from steam_assets_tests.servers import execute_on
 
 FIRST, SECOND = "steam_assets up: pid 1, port 3000, here", "steam_assets up: pid 2, port 3001, there"
 
@@ -26,9 +25,8 @@ def dagster(dagster_url: str) -> Connect:
 @pytest.fixture
 def other_dagster(server: EmbeddedServer) -> Iterator[Connect]:
     """Connections to another one."""
-    execute_on(server, "CREATE DATABASE other_dagster")
-    yield lambda: psycopg2.connect(database_url_of(server, "other_dagster"))
-    execute_on(server, "DROP DATABASE other_dagster WITH (FORCE)")
+    with new_database(server) as url:
+        yield lambda: psycopg2.connect(url)
 
 
 def test_the_second_up_on_a_dagster_database_is_refused_and_told_who_the_first_is(

@@ -37,7 +37,8 @@ def indexed(conn: connection, numbered: TextColumn, monkeypatch: pytest.MonkeyPa
 def clear(session: RunSession, column: TextColumn, drop_index: bool) -> list[str]:
     """What is said before a run fills the column."""
     said: list[str] = []
-    clear_the_way(session, column, target_of(session.conn, column), drop_index, said.append)
+    run_id = target_of(session.conn, column)
+    clear_the_way(session.conn, column, run_id, drop_index, said.append, session.dagster_run_id)
     return said
 
 
@@ -62,7 +63,7 @@ def test_bulk_work_beside_an_index_says_what_it_costs_and_what_to_set(
     """A new recipe makes every row stale; without leave the index stays."""
     change_recipe(conn, indexed, "second")
     (advice,) = clear(session, indexed, drop_index=False)
-    assert "20 of 20 rows are pending" in advice
+    assert "20 of 20 rows are to be written" in advice
     assert "STEAM_ASSETS_DROP_INDEX" in advice
     assert names(conn, indexed) == ["near"]
 

@@ -8,6 +8,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.store.vacuum import VACUUM_ROWS, DeadRows, dead_rows, vacuum, vacuum_advice
 from steam_assets_tests.rows import add_columns, add_rows, embed, execute, fetch
+from steam_assets_tests.servers import stranger
 
 
 @pytest.fixture
@@ -19,12 +20,11 @@ def embedded(conn: connection, notes: TextColumn) -> TextColumn:
 
 
 @pytest.fixture
-def stranger(conn: connection) -> Iterator[str]:
+def writer(conn: connection, notes: TextColumn) -> Iterator[str]:
     """A role that may read and write everything and owns nothing."""
-    execute(conn, "CREATE ROLE passer_by; GRANT SELECT, INSERT, UPDATE, DELETE ON notes TO passer_by")
-    yield "passer_by"
-    conn.rollback()
-    execute(conn, "RESET ROLE; DROP OWNED BY passer_by; DROP ROLE passer_by")
+    with stranger(conn) as name:
+        execute(conn, f"GRANT SELECT, INSERT, UPDATE, DELETE ON notes TO {name}")
+        yield name
 
 
 def test_what_was_just_written_is_counted(conn: connection, embedded: TextColumn) -> None:
@@ -95,9 +95,9 @@ def test_advice_comes_at_a_fifth_of_the_rows(notes: TextColumn) -> None:
     assert "autovacuum is off for it" in (vacuum_advice(notes, off) or "")
 
 
-def test_without_the_right_it_says_so_and_goes_on(conn: connection, embedded: TextColumn, stranger: str) -> None:
+def test_without_the_right_it_says_so_and_goes_on(conn: connection, embedded: TextColumn, writer: str) -> None:
     """PostgreSQL would only warn; the right to maintain is enough, ownership is not needed."""
-    execute(conn, f"SET ROLE {stranger}")
+    execute(conn, f"SET ROLE {writer}")
     assert vacuum(conn, embedded) == (
         "notes was not vacuumed: this user neither owns it nor has the MAINTAIN right. Have its owner run VACUUM "
         '"public"."notes".'
@@ -106,8 +106,7 @@ def test_without_the_right_it_says_so_and_goes_on(conn: connection, embedded: Te
 
     execute(conn, "RESET ROLE")
     if conn.server_version >= 170_000:
-        execute(conn, f"GRANT MAINTAIN ON notes TO {stranger}")
-        execute(conn, f"SET ROLE {stranger}")
+        execute(conn, f"GRANT MAINTAIN ON notes TO {writer}; SET ROLE {writer}")
         assert vacuum(conn, embedded) is None
         assert dead_rows(conn, embedded).last_vacuum is not None
 

@@ -4,18 +4,10 @@ from dataclasses import replace
 
 from psycopg2.extensions import connection
 
-from steam_assets.store.variant_records import VariantFigures, latest_measurement, record_measurement
+from steam_assets.store.variant_records import latest_measurement, record_measurement
+from steam_assets_tests.figures import EXACT, HALFVEC
 from steam_assets_tests.made_up_vectors import BY_NAME, BY_NUMBER, clustered, make_vectors
 from steam_assets_tests.rows import change_recipe
-
-EXACT = VariantFigures("exact", None, 900, 32, 100, 1.0, 1.0, 4.0, 5.0, 250.0, 8, 400.0)
-HALFVEC = VariantFigures(
-    *("halfvec", 40, 900, 32, 100, 0.995, 0.97, 1.0, 2.0, 900.0, 8, 1500.0),
-    bytes=90_000,
-    seconds=0.5,
-    m=16,
-    ef_construction=64,
-)
 
 
 def test_the_newest_measurement_of_a_run_is_read_whole_and_as_it_was_written(conn: connection) -> None:

@@ -225,13 +225,29 @@ def test_a_json_file_that_is_no_manifest_is_refused(tmp_path: Path, told: str, m
 
 
 def test_a_manifest_names_files_beside_it_only(exported: Callable[[Format], Path]) -> None:
-    """What it says is not ours to trust: a path out of the directory is refused."""
+    """What it says is not ours to trust: a path out of the directory is refused, and one file where two belong."""
     path = exported("npy") / f"{NUMBERED}.json"
     told = json.loads(path.read_text())
-    told["parts"][0]["pieces"][0]["file"] = "../../etc/passwd"
+    pieces = told["parts"][0]["pieces"]
+    for name in ("../../etc/passwd", "..", ".", ""):
+        pieces[0]["file"] = name
+        path.write_text(json.dumps(told))
+        with pytest.raises(BadExport, match="names a file outside its directory"):
+            open_vectors(path)
+    del pieces[0]
     path.write_text(json.dumps(told))
-    with pytest.raises(BadExport, match="names a file outside its directory"):
+    with pytest.raises(BadExport, match=r"names 1 files; expected two"):
         open_vectors(path)
+
+
+@pytest.mark.parametrize("header", ["no,source_md5", "id,source_md4", "source_md5,id"])
+def test_the_first_line_of_our_ids_is_read_as_we_wrote_it(exported: Callable[[Format], Path], header: str) -> None:
+    """No sha256 covers it; without the digests old vectors would be those of texts that have changed since."""
+    directory = exported("npy")
+    path = directory / f"{NUMBERED}_ids.csv"
+    path.write_text(path.read_text().replace("id,source_md5", header, 1))
+    with pytest.raises(BadExport, match=r"its first line names .+; expected id, source_md5"):
+        check_vectors(open_vectors(directory), NUMBERED)
 
 
 def test_parquet_of_other_tools_is_refused_with_a_way_out(tmp_path: Path) -> None:

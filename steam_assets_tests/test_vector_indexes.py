@@ -21,6 +21,7 @@ from steam_assets.store.vector_indexes import (
 )
 from steam_assets_tests.databases import wait_until
 from steam_assets_tests.rows import add_columns, add_rows, embed, execute, fetch
+from steam_assets_tests.servers import stranger
 
 HNSW = "CREATE INDEX near ON notes USING hnsw (body_vector vector_cosine_ops) WITH (m = 8)"
 
@@ -35,12 +36,11 @@ def indexed(conn: connection, notes: TextColumn) -> TextColumn:
 
 
 @pytest.fixture
-def stranger(conn: connection) -> Iterator[str]:
+def writer(conn: connection) -> Iterator[str]:
     """A role that may read and write everything and owns nothing."""
-    execute(conn, "CREATE ROLE stranger; GRANT ALL ON ALL TABLES IN SCHEMA public TO stranger")
-    yield "stranger"
-    conn.rollback()
-    execute(conn, "RESET ROLE; DROP OWNED BY stranger; DROP ROLE stranger")
+    with stranger(conn) as name:
+        execute(conn, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+        yield name
 
 
 def names(conn: connection, column: TextColumn) -> list[str]:
@@ -135,7 +135,7 @@ def test_advice_says_what_it_will_cost_and_what_to_set(conn: connection, indexed
     assert (advice.seconds_with, advice.seconds_to_build) == (1000, 1000)
     assert advice.seconds_without == pytest.approx(560_000 / 7_413)
     assert str(advice).startswith(
-        "notes.body_vector: 560,000 of 850,000 rows are pending, and an index on the vectors is live: "
+        "notes.body_vector: 560,000 of 850,000 rows are to be written, and an index on the vectors is live: "
         "near (hnsw, 0 MB). Writing takes about 1,000 s with it, and VACUUM 22.6 s for each 1,000 rows that had a "
         "vector; 76 s without it, and 1,000 s to build it again"
     )
@@ -199,20 +199,18 @@ def test_an_index_in_use_stays_and_nobody_waits_long(
     assert fetch(conn, "SHOW lock_timeout") == [(of_session,)]
 
 
-def test_who_does_not_own_the_table_goes_on_with_the_index(
-    conn: connection, indexed: TextColumn, stranger: str
-) -> None:
+def test_who_does_not_own_the_table_goes_on_with_the_index(conn: connection, indexed: TextColumn, writer: str) -> None:
     """It stays, without a record, and the reason is PostgreSQL's."""
-    execute(conn, f"SET ROLE {stranger}")
+    execute(conn, f"SET ROLE {writer}")
     outcome = drop_for_bulk(conn, indexed, "a-run")
     assert outcome == BulkDrop((), ("near stays: must be owner of index near.",))
     assert (names(conn, indexed), dropped_indexes(conn, indexed)) == (["near"], [])
 
 
-def test_without_a_record_no_index_is_dropped(conn: connection, indexed: TextColumn, stranger: str) -> None:
+def test_without_a_record_no_index_is_dropped(conn: connection, indexed: TextColumn, writer: str) -> None:
     """Who may drop it and not write it down leaves it: nobody would know how to build it again."""
-    execute(conn, f"ALTER TABLE notes OWNER TO {stranger}; REVOKE INSERT ON embedding_dropped_indexes FROM {stranger}")
-    execute(conn, f"SET ROLE {stranger}")
+    execute(conn, f"ALTER TABLE notes OWNER TO {writer}; REVOKE INSERT ON embedding_dropped_indexes FROM {writer}")
+    execute(conn, f"SET ROLE {writer}")
     outcome = drop_for_bulk(conn, indexed, "a-run")
     assert outcome == BulkDrop((), ("near stays: permission denied for table embedding_dropped_indexes.",))
     assert names(conn, indexed) == ["near"]

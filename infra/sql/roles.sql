@@ -8,9 +8,11 @@
 -- rights on tables can be given only once they are there. Running it again changes nothing else. `schema` is where the
 -- tables with the texts are; those named embedding_* are always in public.
 --
---     steam_assets_owner   init, load, demo, index: creates tables and indexes, and writes everything in them
---     steam_assets_writer  embed, status, ranges, failures, retry, up: reads ids and texts, writes vectors and records
---     steam_assets_reader  search
+--     steam_assets_owner   init, load, demo, index, promote, drop-column: creates tables and indexes, and writes
+--                          everything in them
+--     steam_assets_writer  embed, status, ranges, failures, retry, evaluate, up: reads ids and texts, writes vectors
+--                          and records; in the web UI the assets of indexes and their variants are the owner's
+--     steam_assets_reader  search, serve, map, compare, export
 --
 -- The roles cannot log in. People and services get roles of their own:
 --
@@ -59,18 +61,23 @@ CREATE TEMPORARY TABLE rights (place text, name text, role text, rights text) ON
 INSERT INTO rights
 VALUES
     (:'schema', 'applications', 'steam_assets_writer',
-     'SELECT (appid, combined_text, description_embedding, embedding_run_id, description_embedding_source_md5, xmin),
+     'SELECT (appid, combined_text, description_embedding, embedding_run_id, description_embedding_source_md5, xmin,
+              name, short_description, about_the_game, detailed_description),
       UPDATE (description_embedding, embedding_run_id, description_embedding_source_md5)'),
     (:'schema', 'applications', 'steam_assets_reader',
-     'SELECT (appid, combined_text, description_embedding, embedding_run_id,
-              name, type, release_date, is_free, mat_final_price, supported_languages)'),
+     'SELECT (appid, combined_text, description_embedding, embedding_run_id, description_embedding_source_md5,
+              name, short_description, about_the_game, detailed_description,
+              type, release_date, is_free, mat_final_price, supported_languages)'),
     (:'schema', 'reviews', 'steam_assets_writer',
      'SELECT (recommendationid, review_text, review_embedding, embedding_run_id, review_embedding_source_md5, xmin),
       UPDATE (review_embedding, embedding_run_id, review_embedding_source_md5)'),
     (:'schema', 'reviews', 'steam_assets_reader',
-     'SELECT (recommendationid, review_text, review_embedding, embedding_run_id, appid, language, voted_up)'),
-    -- What a search shows beside a text, and filters by.
+     'SELECT (recommendationid, review_text, review_embedding, embedding_run_id, review_embedding_source_md5,
+              appid, language, voted_up)'),
+    -- What a search shows beside a text and filters by, and the colours of a map.
+    (:'schema', 'genres', 'steam_assets_writer', 'SELECT'),
     (:'schema', 'genres', 'steam_assets_reader', 'SELECT'),
+    (:'schema', 'application_genres', 'steam_assets_writer', 'SELECT'),
     (:'schema', 'application_genres', 'steam_assets_reader', 'SELECT'),
     ('public', 'embedding_schema', 'steam_assets_writer', 'SELECT'),
     ('public', 'embedding_schema', 'steam_assets_reader', 'SELECT'),
@@ -81,9 +88,14 @@ VALUES
      'SELECT, INSERT (table_name, vector_column, serving_run_id), UPDATE (serving_run_id)'),
     ('public', 'embedding_columns', 'steam_assets_reader', 'SELECT'),
     ('public', 'embedding_run_ranges', 'steam_assets_writer', 'SELECT, INSERT, UPDATE'),
-    -- Whether a projection lacks rows: an attempt is on record before it writes a vector.
-    ('public', 'embedding_run_ranges', 'steam_assets_reader', 'SELECT (range_id, table_name, vector_column, run_id)'),
+    -- Whether a projection lacks rows: an attempt is on record before it writes a vector. And what a column cost.
+    ('public', 'embedding_run_ranges', 'steam_assets_reader',
+     'SELECT (range_id, table_name, vector_column, run_id, status, rows_written, seconds, details)'),
     ('public', 'embedding_failures', 'steam_assets_writer', 'SELECT, INSERT, UPDATE, DELETE'),
+    -- Rows by state, which serve tells.
+    ('public', 'embedding_failures', 'steam_assets_reader',
+     'SELECT (table_name, vector_column, run_id, id, source_md5, kind, released_at)'),
+    ('public', 'embedding_evaluations', 'steam_assets_writer', 'SELECT, INSERT'),
     -- Only a table's owner may build and drop its indexes; the others want to know which are there.
     ('public', 'embedding_indexes', 'steam_assets_writer', 'SELECT'),
     ('public', 'embedding_indexes', 'steam_assets_reader', 'SELECT'),

@@ -49,6 +49,17 @@ def vector_key(column: TextColumn) -> dg.AssetKey:
     return dg.AssetKey([*table_key(column).path, _dagster_name(column.vector)])
 
 
+def derived_key(column: TextColumn, what: str) -> dg.AssetKey:
+    """An asset made of the column's vectors: ["reviews", "review_hnsw"] of review_embedding and "hnsw"."""
+    base = vector_key(column).path[-1].removesuffix("_embedding")
+    return dg.AssetKey([*table_key(column).path, f"{base}_{what}"])
+
+
+def step_name(key: dg.AssetKey) -> str:
+    """The step that materializes an asset, in any run."""
+    return "__".join(key.path)
+
+
 def op_name(column: TextColumn) -> str:
     """The asset key as one name, for jobs and checks."""
     return "_".join(vector_key(column).path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from steam_assets.columns import TextColumn, rivals
-from steam_assets.defs.assets import table_key, vector_key
+from steam_assets.defs.assets import derived_key, vector_key
 from steam_assets.defs.pools import GPU_POOL
 from steam_assets.defs.resources import DatabaseResource, GpuResource
 from steam_assets.store.locks import living_run
@@ -17,18 +17,18 @@ from steam_assets.store.promotions import serving_columns
 class ComparisonConfig(dg.Config):
     """What the launchpad offers: a query set of one's own by path, else known items of the loaded store pages.
 
-    ``sample`` and ``documents`` bound queries and distractors.
+    ``sample`` and ``documents`` bound queries and distractors; judgements of unknown ids are an error, or ignored.
     """
 
     queries: str | None = None
     sample: int | None = None
     documents: int | None = None
+    ignore_unknown: bool = False
 
 
 def comparison_key(column: TextColumn) -> dg.AssetKey:
     """The asset that compares a text's columns, after the first: ["applications", "description_comparison"]."""
-    name = vector_key(column).path[-1].removesuffix("_embedding")
-    return dg.AssetKey([*table_key(column).path, f"{name}_comparison"])
+    return derived_key(column, "comparison")
 
 
 def build_comparison_assets(columns: Sequence[TextColumn]) -> list[dg.AssetsDefinition]:
@@ -46,7 +46,7 @@ def build_comparison_asset(columns: Sequence[TextColumn]) -> dg.AssetsDefinition
 
     @dg.asset(
         key=comparison_key(columns[0]),
-        deps=[dg.AssetDep(vector_key(column), partition_mapping=dg.AllPartitionMapping()) for column in columns],
+        deps=[vector_key(column) for column in columns],
         pool=GPU_POOL,
         group_name="steam_assets",
         kinds={"postgres", "huggingface"},
@@ -64,12 +64,15 @@ def build_comparison_asset(columns: Sequence[TextColumn]) -> dg.AssetsDefinition
         from steam_assets.evaluation.score import query_sets
 
         with living_run(database.connect, context.run.run_id):
-            load = gpu.on(gpu.lease(database.connect)).encoder
             path = None if config.queries is None else Path(config.queries).expanduser()
             sampling = Sampling(config.sample, config.documents or DOCUMENTS)
             first, *others = searched_first(database, columns)
-            ((query_set, _),) = query_sets(database.connect, first, ["exact"], path, sampling, ignore_unknown=False)
-            done = [compare(database.connect, first, other, query_set, load) for other in others]
+            ignored = config.ignore_unknown
+            ((query_set, _),) = query_sets(database.connect, first, ["exact"], path, sampling, ignored)
+            load = gpu.on(gpu.lease(database.connect)).encoder
+            done = [
+                compare(database.connect, first, other, query_set, load, ignore_unknown=ignored) for other in others
+            ]
         return dg.MaterializeResult(metadata=comparison_metadata(done))
 
     return comparison

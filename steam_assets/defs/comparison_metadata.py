@@ -8,7 +8,7 @@ import dagster as dg
 from steam_assets.defs.png import markdown_png
 from steam_assets.evaluation.compare import Comparison
 from steam_assets.evaluation.compare_plot import comparison_png
-from steam_assets.terminal_comparison import markdown_table, overlap_line
+from steam_assets.terminal_comparison import comparison_table, overlap_line
 
 
 def comparison_metadata(comparisons: Sequence[Comparison]) -> dict[str, dg.MetadataValue]:
@@ -25,7 +25,7 @@ def comparison_metadata(comparisons: Sequence[Comparison]) -> dict[str, dg.Metad
 def _of_one(comparison: Comparison) -> dict[str, dg.MetadataValue]:
     found: dict[str, dg.MetadataValue] = {
         "verdict": dg.MetadataValue.md("\n\n".join([*comparison.verdicts, overlap_line(comparison)])),
-        "columns": dg.MetadataValue.md(markdown_table(comparison)),
+        "columns": dg.MetadataValue.md(comparison_table(comparison)),
         "plot": markdown_png(comparison_png(comparison), "scores of both columns, and their differences"),
         "overlap_at_10": dg.MetadataValue.float(comparison.overlap),
         "comparison": dg.MetadataValue.json(comparison.as_json()),

@@ -1,13 +1,12 @@
 """How good a column's searches are, as an asset and a check with a threshold. The scoring is evaluation/'s."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
 from steam_assets.columns import APPLICATIONS, TextColumn
-from steam_assets.defs.assets import table_key, vector_key
+from steam_assets.defs.assets import derived_key, vector_key
 from steam_assets.defs.png import markdown_png
 from steam_assets.defs.pools import GPU_POOL
 from steam_assets.defs.resources import DatabaseResource, GpuResource
@@ -16,16 +15,16 @@ from steam_assets.evaluation.plot import evaluations_png
 from steam_assets.evaluation.rankings import How
 from steam_assets.evaluation.score import Evaluation, beside_exact, evaluate_all
 from steam_assets.evaluation.stored import comparable_history, interval_of, record
+from steam_assets.progress import now_and_then
 from steam_assets.settings import number_setting
 from steam_assets.store.evaluations import StoredEvaluation, newest_evaluations
 from steam_assets.store.locks import living_run
 from steam_assets.targets import run_to_search
-from steam_assets.terminal_evaluation import markdown_table
+from steam_assets.terminal_evaluation import evaluations_table
 
 LEAST_MRR = "STEAM_ASSETS_KNOWN_ITEM_MRR"
 MRR = "mrr@10"
-VECTOR_ENDING = "_embedding"
-LOG_EVERY_S = 10.0
+KNOWN_ITEM_CHECK = "known_item_mrr"
 
 
 class EvaluationConfig(dg.Config):
@@ -48,8 +47,7 @@ def evaluated(columns: Sequence[TextColumn]) -> list[TextColumn]:
 
 def evaluation_key(column: TextColumn) -> dg.AssetKey:
     """The asset of a column's evaluations: ["applications", "description_evaluation"]."""
-    base = vector_key(column).path[-1].removesuffix(VECTOR_ENDING)
-    return dg.AssetKey([*table_key(column).path, f"{base}_evaluation"])
+    return derived_key(column, "evaluation")
 
 
 def build_evaluation_asset(column: TextColumn) -> dg.AssetsDefinition:
@@ -74,7 +72,11 @@ def build_evaluation_asset(column: TextColumn) -> dg.AssetsDefinition:
         done = []
         with living_run(database.connect, context.run.run_id) as conn:
             load = gpu.on(gpu.lease(database.connect)).encoder
-            tell = now_and_then(context.log.info)
+            say = now_and_then(context.log.info)
+
+            def tell(what: str, done: int, total: int) -> None:
+                say(f"{done:,} of {total:,} {what}")
+
             how: list[How] = [config.how]
             ignored = config.ignore_unknown
             for one in evaluate_all(database.connect, column, load, how, path, sampling, ignored, tell):
@@ -95,7 +97,7 @@ def build_known_item_check(column: TextColumn, least: float) -> dg.AssetChecksDe
     """Whether the newest evaluation of known items reaches an MRR@10, for the run that searches read."""
 
     @dg.asset_check(
-        name="known_item_mrr",
+        name=KNOWN_ITEM_CHECK,
         asset=evaluation_key(column),
         description=f"{column}: MRR@10 of known items is at least {least:g}, as {LEAST_MRR} asks.",
     )
@@ -117,7 +119,10 @@ def known_item_result(newest: StoredEvaluation | None, least: float) -> dg.Asset
     mrr = interval_of(newest.metrics, MRR)
     return dg.AssetCheckResult(
         passed=mrr.mean >= least,
-        description=f"MRR@10 {mrr.mean:.3f} [{mrr.low:.3f}, {mrr.high:.3f}] of {mrr.queries:,} queries.",
+        description=(
+            f"MRR@10 {mrr.mean:.3f} [{mrr.low:.3f}, {mrr.high:.3f}] of {mrr.queries:,} queries among "
+            f"{newest.metrics['documents']:,} documents."
+        ),
         metadata={"mrr": mrr.mean, "least": least, "run_id": newest.run_id, "evaluation": newest.evaluation_id},
     )
 
@@ -140,20 +145,7 @@ def evaluation_metadata(done: Sequence[Evaluation], history: Sequence[StoredEval
         "model": dg.MetadataValue.text(first.model_name),
         "run_id": dg.MetadataValue.int(first.run_id),
         "seconds": dg.MetadataValue.float(sum(one.seconds for one in done)),
-        "evaluations": dg.MetadataValue.md(markdown_table(done)),
+        "evaluations": dg.MetadataValue.md(evaluations_table(done)),
         "notices": dg.MetadataValue.md("\n".join(f"- {notice}" for one in done for notice in one.notices) or "none"),
         "plot": markdown_png(evaluations_png(done, history), f"scores of {first.column}"),
     }
-
-
-def now_and_then(log: Callable[[str], None]) -> Callable[[str, int, int], None]:
-    """A line of progress at most every LOG_EVERY_S."""
-    said = time.monotonic()
-
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= LOG_EVERY_S:
-            said = time.monotonic()
-            log(f"{done:,} of {total:,} {what}")
-
-    return tell

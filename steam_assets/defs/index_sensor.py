@@ -12,9 +12,10 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_ST
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
+from steam_assets.defs.assets import step_name
 from steam_assets.defs.automation import is_on, tick
 from steam_assets.defs.in_progress import CAUSE_TAG, RUNS_LOOKED_BACK, Failures, in_progress
-from steam_assets.defs.indexes import index_job_name, index_key, index_step
+from steam_assets.defs.indexes import index_job_name, index_key
 from steam_assets.defs.partitions import registered_ranges
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.indexes.ready import finding_of, why_not_ready
@@ -74,7 +75,7 @@ def wanted_index(
     asked = hashlib.sha256(f"{cursor} {variant}".encode()).hexdigest()
     request = dg.RunRequest(
         run_key=None if cursor is None else asked,  # once, though two daemons ask
-        run_config={"ops": {index_step(column): {"config": {"variant": variant}}}},
+        run_config={"ops": {step_name(index_key(column)): {"config": {"variant": variant}}}},
         tags={CAUSE_TAG: "index_wanted"},
     )
     return dg.SensorResult(run_requests=[request], cursor=f"{now} 0")

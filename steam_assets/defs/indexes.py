@@ -9,7 +9,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.defs.assets import table_key, vector_key
+from steam_assets.defs.assets import derived_key, step_name, vector_key
 from steam_assets.defs.png import markdown_png
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.defs.runs import QUIET, execute, message_of
@@ -24,7 +24,6 @@ from steam_assets.store.locks import living_run
 from steam_assets.store.variants import find_variant
 from steam_assets.targets import target_run
 
-VECTOR_ENDING = "_embedding"
 RECALL_CHECK = "recall"
 
 
@@ -46,12 +45,7 @@ class IndexConfig(dg.Config):
 
 def index_key(column: TextColumn) -> dg.AssetKey:
     """The asset of the column's index: ["reviews", "review_hnsw"] of review_embedding."""
-    return dg.AssetKey([*table_key(column).path, f"{vector_key(column).path[-1].removesuffix(VECTOR_ENDING)}_hnsw"])
-
-
-def index_step(column: TextColumn) -> str:
-    """The step that builds the index."""
-    return "__".join(index_key(column).path)
+    return derived_key(column, "hnsw")
 
 
 def index_job_name(column: TextColumn) -> str:
@@ -64,7 +58,7 @@ def build_index_asset(column: TextColumn) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=index_key(column),
-        deps=[dg.AssetDep(vector_key(column), partition_mapping=dg.AllPartitionMapping())],
+        deps=[vector_key(column)],
         group_name="steam_assets",
         kinds={"postgres"},
         description=(
@@ -157,7 +151,7 @@ class IndexOutcome:
 def run_index(instance: dg.DagsterInstance, job: dg.JobDefinition, column: TextColumn, wanted: Wanted) -> IndexOutcome:
     """Build a column's index in a run of this process, which the web UI shows like any other."""
     config = {name: value for name, value in asdict(wanted).items() if value is not None}
-    result, errors = execute(instance, job, {**QUIET, "ops": {index_step(column): {"config": config}}})
+    result, errors = execute(instance, job, {**QUIET, "ops": {step_name(index_key(column)): {"config": config}}})
     green = [check.passed for check in result.get_asset_check_evaluations()]
     return IndexOutcome(
         tuple((error.cls_name or "", message_of(error)) for error in errors), not (green and all(green))

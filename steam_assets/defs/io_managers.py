@@ -34,7 +34,8 @@ class VectorColumnIOManager(dg.ConfigurableIOManager):
         """Write every range of the stream; the first error, or Terminate, ends it after the last committed chunk."""
         column, options = obj.column, obj.options
         with RunSession(self.database.connect, context.run_id) as session:
-            clear_the_way(session, column, obj.run.run_id, options.drop_index, logger.info)
+            conn, run_id, dagster_run_id = session.conn, obj.run.run_id, session.dagster_run_id
+            clear_the_way(conn, column, run_id, options.drop_index, logger.info, dagster_run_id, options.limit)
             events = RangeEvents(context, session, column, obj.run, len(obj.id_ranges))
             remaining = options.limit
             skipped: dict[IdRange, str] = {}

@@ -8,10 +8,13 @@ import dagster as dg
 from psycopg2.extensions import connection
 
 from steam_assets.columns import COLUMNS, TextColumn
-from steam_assets.defs.assets import vector_key
+from steam_assets.defs.assets import step_name, vector_key
 from steam_assets.defs.checks import column_checks_name, range_checks_name
-from steam_assets.defs.indexes import RECALL_CHECK, index_step
+from steam_assets.defs.comparison import comparison_key
+from steam_assets.defs.evaluations import KNOWN_ITEM_CHECK, evaluation_key
+from steam_assets.defs.indexes import RECALL_CHECK, index_key
 from steam_assets.defs.jobs import EVERYTHING_STEP
+from steam_assets.defs.measured_variants import variants_key
 from steam_assets.defs.pictures import map_key
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.store.locks import is_run_alive, lost_runs, mark_lost
@@ -85,9 +88,12 @@ def _silent_runs(instance: dg.DagsterInstance, conn: connection, columns: Sequen
 
 def steps(column: TextColumn) -> tuple[str, ...]:
     """The names of the column's steps in any run, each of which holds the run's lock."""
+    keys = (vector_key, index_key, variants_key, evaluation_key, comparison_key, map_key)
+    index, evaluation = step_name(index_key(column)), step_name(evaluation_key(column))
     return (
-        *("__".join(vector_key(column).path), range_checks_name(column), column_checks_name(column)),
-        *(index_step(column), f"{index_step(column)}_{RECALL_CHECK}", "__".join(map_key(column).path)),
+        *(step_name(key(column)) for key in keys),
+        *(range_checks_name(column), column_checks_name(column)),
+        *(f"{index}_{RECALL_CHECK}", f"{evaluation}_{KNOWN_ITEM_CHECK}"),
     )
 
 

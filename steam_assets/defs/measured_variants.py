@@ -6,10 +6,10 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from steam_assets.columns import TextColumn
-from steam_assets.defs.assets import table_key, vector_key
-from steam_assets.defs.indexes import VECTOR_ENDING
+from steam_assets.defs.assets import derived_key, vector_key
 from steam_assets.defs.png import markdown_png
 from steam_assets.defs.resources import DatabaseResource
+from steam_assets.errors import SteamAssetsError
 from steam_assets.indexes.measure import SAMPLE_ROWS, MeasureOptions, measure_column
 from steam_assets.indexes.recall import recall_asked
 from steam_assets.indexes.recommend import HEADER, choose, figure_cells
@@ -23,11 +23,16 @@ class VariantsConfig(dg.Config):
     sample: int = SAMPLE_ROWS
     recall: float | None = None
 
+    def options(self) -> MeasureOptions:
+        """The same as measure_column takes it; raises SteamAssetsError for what cannot be."""
+        if self.sample < 0:
+            raise SteamAssetsError(f"A sample of {self.sample} rows was asked for; expected 1 or more, or 0 for all.")
+        return MeasureOptions(sample=self.sample or None, recall=recall_asked(self.recall))
+
 
 def variants_key(column: TextColumn) -> dg.AssetKey:
     """The asset of a column's measured variants: ["applications", "description_variants"]."""
-    base = vector_key(column).path[-1].removesuffix(VECTOR_ENDING)
-    return dg.AssetKey([*table_key(column).path, f"{base}_variants"])
+    return derived_key(column, "variants")
 
 
 def build_variants_asset(column: TextColumn) -> dg.AssetsDefinition:
@@ -35,7 +40,7 @@ def build_variants_asset(column: TextColumn) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=variants_key(column),
-        deps=[dg.AssetDep(vector_key(column), partition_mapping=dg.AllPartitionMapping())],
+        deps=[vector_key(column)],
         group_name="steam_assets",
         kinds={"postgres"},
         description=(
@@ -48,7 +53,7 @@ def build_variants_asset(column: TextColumn) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[object]:
         run_id = context.run.run_id
         with living_run(database.connect, run_id):
-            options = MeasureOptions(sample=config.sample or None, recall=recall_asked(config.recall))
+            options = config.options()
             measured = measure_column(database.connect, column, options, context.log.info, run_id)
         return dg.MaterializeResult(metadata=variants_metadata(column, measured, options.recall))
 

@@ -8,12 +8,14 @@ from steam_assets.columns import APPLICATIONS, TextColumn
 from steam_assets.defs.assets import table_key, vector_key
 from steam_assets.defs.png import markdown_png
 from steam_assets.defs.resources import DatabaseResource
-from steam_assets.pictures.embedding_map import EmbeddingMap, column_to_map, make_map
+from steam_assets.output_file import write_file
+from steam_assets.pictures.embedding_map import EmbeddingMap, make_map
 from steam_assets.pictures.html import map_html
-from steam_assets.pictures.layout import find_method
+from steam_assets.pictures.layout import Method
 from steam_assets.pictures.map_png import map_png
-from steam_assets.pictures.output import place_in_home, write_file
+from steam_assets.pictures.output import place_in_home
 from steam_assets.store.locks import living_run
+from steam_assets.targets import column_to_search
 
 MAPPED = (APPLICATIONS,)
 """Columns whose tables have a map in the graph; `steam-assets map` draws any."""
@@ -23,7 +25,7 @@ class MapConfig(dg.Config):
     """What the launchpad offers: ``sample`` rows, by default all up to 250,000; ``method`` is auto, umap or pca."""
 
     sample: int | None = None
-    method: str = "auto"
+    method: Method = "auto"
 
 
 def map_key(column: TextColumn) -> dg.AssetKey:
@@ -54,8 +56,8 @@ def build_map(columns: Sequence[TextColumn]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: MapConfig, database: DatabaseResource
     ) -> dg.MaterializeResult[object]:
         with living_run(database.connect, context.run.run_id) as conn:
-            column = column_to_map(conn, columns)
-            drawn = make_map(database.connect, column, context.log.info, config.sample, find_method(config.method))
+            column = column_to_search(conn, columns)
+            drawn = make_map(database.connect, column, context.log.info, config.sample, config.method)
             return dg.MaterializeResult(metadata=published(drawn))
 
     return embedding_map

@@ -10,7 +10,7 @@ from dagster_shared.error import SerializableErrorInfo
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.defs.assets import ranges_per_run, vector_key
+from steam_assets.defs.assets import ranges_per_run, step_name, vector_key
 from steam_assets.defs.partitions import register_ranges
 from steam_assets.id_range import IdRange
 from steam_assets.progress import Progress, watching
@@ -103,7 +103,7 @@ def run_ranges(
         result, errors = execute(
             instance,
             job,
-            {**QUIET, "ops": {"__".join(vector_key(column).path): {"config": dict(config or {})}}},
+            {**QUIET, "ops": {step_name(vector_key(column)): {"config": dict(config or {})}}},
             partition_key=first if single else None,
             tags=None if single else {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
         )

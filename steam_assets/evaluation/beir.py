@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 from zipfile import BadZipFile, ZipFile
 
+from steam_assets.evaluation.known_items import IN_COLUMN, KNOWN_ITEMS
 from steam_assets.evaluation.query_set import BadQuerySet, QuerySet, relevant, shortened, unknown_ids
 
 MAX_DOCUMENTS = 250_000
@@ -34,6 +35,12 @@ def read_query_set(path: Path, ignore_unknown: bool = False) -> QuerySet:
 
     ``ignore_unknown`` leaves out judgements of queries and documents that are not there, and says how many.
     """
+    name = path.resolve().name.removesuffix(".zip")
+    if name in (KNOWN_ITEMS, IN_COLUMN):
+        raise BadQuerySet(
+            f"{path} has the name of a set that is made of the loaded pages, and its scores would pass for those. Give "
+            "it another name."
+        )
     with _members(path) as members:
         corpus = _corpus(members.lines("corpus.jsonl")) if members.find("corpus.jsonl") else None
         queries, languages = _queries(members.lines("queries.jsonl"))
@@ -58,7 +65,7 @@ def read_query_set(path: Path, ignore_unknown: bool = False) -> QuerySet:
     if blank := len(answerable) - len(usable):
         notices.append(f"{blank:,} queries are blank, and were left out.")
     return QuerySet(
-        name=path.resolve().name.removesuffix(".zip"),
+        name=name,
         queries={query_id: queries[query_id] for query_id in usable},
         qrels=usable,
         corpus=corpus,

@@ -1,6 +1,6 @@
 """Scores of a part of the queries: by language, or by script where the language is not known, and by length."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from steam_assets.evaluation.folded_words import script_of
 from steam_assets.evaluation.metrics import Interval, QueryScores
@@ -15,18 +15,26 @@ OTHERS = "others"
 Breakdown = Mapping[str, Mapping[str, Interval]]
 """Each metric's mean and interval, by group."""
 
+Groups = Mapping[str, Sequence[str]]
+"""Ids of queries, by group."""
 
-def breakdowns(query_set: QuerySet, scores: QueryScores, seed: int = 0) -> dict[str, Breakdown]:
+
+def breakdowns(query_set: QuerySet, scores: QueryScores) -> dict[str, Breakdown]:
     """What each group of queries scored, under "language" and "length"."""
-    return {
-        "language": _by(lambda query_id: language_of(query_set, query_id), scores, seed, by_size=True),
-        "length": _by(lambda query_id: length_of(query_set.queries[query_id]), scores, seed, by_size=False),
+    ids = scores.query_ids
+    groups = {
+        "language": largest(grouped(ids, lambda query_id: language_of(query_set, query_id))),
+        "length": shortest_first(grouped(ids, lambda query_id: length_of(query_set.queries[query_id]))),
     }
+    return {kind: {name: scores.of(found).means() for name, found in of.items()} for kind, of in groups.items()}
 
 
 def language_of(query_set: QuerySet, query_id: str) -> str:
     """The language that the set names; else the script of the query's letters, which is less and never a guess."""
-    return query_set.languages.get(query_id) or f"{script_of(query_set.queries[query_id])} script"
+    if query_id in query_set.languages:
+        return query_set.languages[query_id]
+    script = script_of(query_set.queries[query_id])
+    return "no letters" if script == "none" else f"{script} script"
 
 
 def length_of(text: str) -> str:
@@ -39,15 +47,21 @@ def length_of(text: str) -> str:
     return f"{shortest} and more"
 
 
-def _by(group_of: Callable[[str], str], scores: QueryScores, seed: int, *, by_size: bool) -> Breakdown:
+def grouped(query_ids: Sequence[str], group_of: Callable[[str], str]) -> Groups:
+    """The queries of each group, in their order."""
     groups: dict[str, list[str]] = {}
-    for query_id in scores.query_ids:
+    for query_id in query_ids:
         groups.setdefault(group_of(query_id), []).append(query_id)
-    if by_size:
-        ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-        groups = dict(ordered[:MOST_LANGUAGES])
-        if rest := [query_id for _, query_ids in ordered[MOST_LANGUAGES:] for query_id in query_ids]:
-            groups[OTHERS] = rest
-    else:
-        groups = dict(sorted(groups.items(), key=lambda group: int(group[0].split()[0])))
-    return {group: scores.of(query_ids).means(seed) for group, query_ids in groups.items()}
+    return groups
+
+
+def largest(groups: Groups) -> Groups:
+    """The groups with most queries first; of more than MOST_LANGUAGES the smallest are one."""
+    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    rest = [query_id for _, query_ids in ordered[MOST_LANGUAGES:] for query_id in query_ids]
+    return {**dict(ordered[:MOST_LANGUAGES]), **({OTHERS: rest} if rest else {})}
+
+
+def shortest_first(groups: Groups) -> Groups:
+    """Groups of ``length_of`` by length."""
+    return dict(sorted(groups.items(), key=lambda group: int(group[0].split()[0])))

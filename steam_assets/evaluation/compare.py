@@ -11,9 +11,10 @@ from steam_assets.columns import TextColumn
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
 from steam_assets.errors import SteamAssetsError
+from steam_assets.evaluation.metrics import METRICS
 from steam_assets.evaluation.query_set import QuerySet
-from steam_assets.evaluation.rankings import Tell
-from steam_assets.evaluation.score import Evaluation, evaluate
+from steam_assets.evaluation.rankings import Tell, check_run
+from steam_assets.evaluation.score import Evaluation, evaluate, say_nothing
 from steam_assets.evaluation.side import Side, search_all
 from steam_assets.evaluation.significance import Difference, paired_difference
 
@@ -64,31 +65,30 @@ def compare(
     second: TextColumn,
     query_set: QuerySet,
     load: Callable[[Model], Encoder],
-    tell: Tell = lambda what, done, total: None,
+    tell: Tell = say_nothing,
+    ignore_unknown: bool = False,
 ) -> Comparison:
     """Score both columns on a query set, pair by pair, and search both with some of its queries.
 
     Each is searched with its own model and preparation, in its serving run or else its target. Raises NotComparable for
     columns of two tables.
     """
-    if not first.is_of_table(second) or first == second:
-        raise NotComparable(
-            f"{first} and {second} cannot be compared: expected two vector columns of one table, whose rows have the "
-            "same ids."
-        )
+    check_comparable(first, second)
     started = perf_counter()
-    evaluations = [evaluate(connect, column, query_set, load, tell=tell) for column in (first, second)]
+    evaluations = [
+        evaluate(connect, column, query_set, load, tell=tell, ignore_unknown=ignore_unknown)
+        for column in (first, second)
+    ]
     texts = list(query_set.sample(SEARCHES).queries.values())
     sides = [search_all(connect, column, texts, load, tell) for column in (first, second)]
     for evaluation, side in zip(evaluations, sides, strict=True):
-        if evaluation.run_id != side.run_id:
-            raise NotComparable(f"{side.column} was moved to run {side.run_id} meanwhile. Compare again.")
+        check_run(side.column, evaluation.run_id, side.run_id)
     return Comparison(
         first=sides[0],
         second=sides[1],
         query_set=query_set.name,
         query_set_digest=query_set.digest,
-        differences=differences(*evaluations),
+        differences=differences(*evaluations, metrics=COMPARED),
         overlap=overlap(sides[0].hits, sides[1].hits),
         searches=len(texts),
         notices=tuple(dict.fromkeys(notice for one in evaluations for notice in one.notices)),
@@ -96,14 +96,23 @@ def compare(
     )
 
 
-def differences(first: Evaluation, second: Evaluation) -> dict[str, Difference]:
+def check_comparable(first: TextColumn, second: TextColumn) -> None:
+    """Raise NotComparable unless these are two vector columns of one table."""
+    if not first.is_of_table(second) or first == second:
+        raise NotComparable(
+            f"{first} and {second} cannot be compared: expected two vector columns of one table, whose rows have the "
+            "same ids."
+        )
+
+
+def differences(first: Evaluation, second: Evaluation, *, metrics: Sequence[str] = METRICS) -> dict[str, Difference]:
     """What each metric gains from the first to the second, over the queries that both were asked."""
     asked = set(second.scores.query_ids)
     both = [query_id for query_id in first.scores.query_ids if query_id in asked]
     if not both:
         raise NotComparable(f"{first.column} and {second.column} have no query of {first.query_set} in common.")
     before, after = first.scores.of(both), second.scores.of(both)
-    return {name: paired_difference(before.values[name], after.values[name]) for name in COMPARED}
+    return {name: paired_difference(before.values[name], after.values[name]) for name in metrics}
 
 
 def overlap(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]) -> float:
@@ -128,7 +137,7 @@ def table_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     sides = (comparison.first, comparison.second)
     rows: list[tuple[str, Callable[[Side], str]]] = [
         ("model", lambda side: side.model_name),
-        ("preparation", lambda side: side.preparation or "unknown"),
+        ("preparation", lambda side: side.preparation),
         ("numbers of a vector", lambda side: f"{side.dimension:,}"),
         ("run", lambda side: f"{side.run_id}" + (" (serves)" if side.serves else "")),
         ("rows with a vector", lambda side: f"{side.costs.vectors:,}"),

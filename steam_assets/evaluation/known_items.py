@@ -9,6 +9,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.encoder.steam_html import steam_html
+from steam_assets.errors import SteamAssetsError
 from steam_assets.evaluation.folded_words import words_of
 from steam_assets.evaluation.masking import without_name
 from steam_assets.evaluation.overlap import without_phrases
@@ -31,7 +32,7 @@ SHORTEST_DOCUMENT = 100
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many queries and documents are evaluated at most, and the seed that draws them.
+    """How many queries and documents are evaluated at most, 1 or more, and the seed that draws them.
 
     Without ``queries`` known items have QUERIES, and a set of somebody's own has all that it has.
     """
@@ -39,6 +40,11 @@ class Sampling:
     queries: int | None = None
     documents: int = DOCUMENTS
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, size in (("queries", self.queries), ("documents", self.documents)):
+            if size is not None and size < 1:
+                raise SteamAssetsError(f"A sample of {size} {what} was asked for; expected 1 or more.")
 
 
 DEFAULT_SAMPLING = Sampling()

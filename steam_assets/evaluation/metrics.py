@@ -16,6 +16,7 @@ DEPTH = 100
 
 CUT = 10
 RESAMPLES = 2_000
+SEED = 0
 LEVEL = 0.95
 NUMBERS_AT_ONCE = 4_000_000
 """Of a bootstrap: 32 MB of row numbers, however many queries there are."""
@@ -49,16 +50,9 @@ class QueryScores:
         rows = np.array([places[query_id] for query_id in query_ids], dtype=np.intp)
         return QueryScores(tuple(query_ids), {name: values[rows] for name, values in self.values.items()})
 
-    def means(self, seed: int = 0) -> dict[str, Interval]:
+    def means(self) -> dict[str, Interval]:
         """Each metric's mean and interval."""
-        return {name: interval(values, seed) for name, values in self.values.items()}
-
-
-def differences(first: QueryScores, second: QueryScores, seed: int = 0) -> dict[str, Interval]:
-    """What each metric gains from the first to the second, query by query, with intervals; both have the same ones."""
-    if first.query_ids != second.query_ids:
-        raise ValueError("scores of different queries do not compare")
-    return {name: interval(second.values[name] - values, seed) for name, values in first.values.items()}
+        return {name: interval(values) for name, values in self.values.items()}
 
 
 def score_queries(
@@ -106,25 +100,25 @@ def _reciprocal_rank(gains: Scores) -> Scores:
     return np.where(relevant.any(axis=1), 1 / (1.0 + relevant.argmax(axis=1)), 0.0)
 
 
-def interval(values: Scores, seed: int = 0) -> Interval:
+def interval(values: Scores) -> Interval:
     """The mean, and its bootstrap percentile interval. Raises ValueError where there is no value."""
     if not len(values):
         raise ValueError("a mean of no query")
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled_means(values, seed), [tail, 1 - tail])
+    low, high = np.quantile(resampled_means(values), [tail, 1 - tail])
     return Interval(float(values.mean()), float(low), float(high), len(values))
 
 
-def resampled_means(values: Scores, seed: int = 0, resamples: int = RESAMPLES) -> Scores:
-    """Means of as many queries, drawn with replacement, (resamples,): Efron, 1979.
+def resampled_means(values: Scores) -> Scores:
+    """Means of as many queries, drawn with replacement, (RESAMPLES,): Efron, 1979.
 
-    With the same seed the same queries are drawn for any array of that length; the resamples of a paired difference
-    are those of ``a - b``.
+    The same queries are drawn for any array of that length; the resamples of a paired difference are those of
+    ``a - b``.
     """
-    random = np.random.default_rng(seed)
-    means = np.empty(resamples)
+    random = np.random.default_rng(SEED)
+    means = np.empty(RESAMPLES)
     step = max(1, NUMBERS_AT_ONCE // len(values))
-    for start in range(0, resamples, step):
-        stop = min(start + step, resamples)
+    for start in range(0, RESAMPLES, step):
+        stop = min(start + step, RESAMPLES)
         means[start:stop] = values[random.integers(len(values), size=(stop - start, len(values)))].mean(axis=1)
     return means

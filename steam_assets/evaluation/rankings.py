@@ -29,7 +29,11 @@ Vectors = NDArray[np.float32]
 
 
 class NotServed(SteamAssetsError):
-    """A column that cannot be searched in the way that was asked for, or was changed while it was."""
+    """A column that cannot be searched in the way that was asked for."""
+
+
+class RunMoved(SteamAssetsError):
+    """Searches of a column read another run by now than when it was begun."""
 
 
 @dataclass(frozen=True)
@@ -88,22 +92,20 @@ def rank_rows(
 ) -> Rankings:
     """The rows that searches of the column find, as `steam-assets search` would.
 
-    Raises NotServed when they read another run meanwhile, or go through no index though that was asked for.
+    Raises RunMoved when they read another run meanwhile, NotServed when they go through no index though that was asked
+    for.
     """
     asked, blank = _prepared(queries, prepare)
-    vectors = encode_all(encoder, asked, "queries", tell)
+    # Hybrid searches are asked the words, and encode them themselves.
+    vectors = None if how == "hybrid" else encode_all(encoder, asked, "queries", tell)
 
     def search(query: int, k: int) -> SearchResult:
-        if how == "hybrid":
+        if vectors is None:
             (result,) = searcher.search(queries[query], column=column, k=k, hybrid=True, per_group=None)
         else:
             exact = how == "exact"
             result = searcher.search_vector(vectors[query].tolist(), column=column, k=k, exact=exact, per_group=None)
-        if result.run_id != run_id:
-            raise NotServed(
-                f"{column} was searched in run {run_id}, and now in run {result.run_id}: another model was promoted or "
-                "completed meanwhile. Evaluate it again."
-            )
+        check_run(str(column), run_id, result.run_id)
         return result
 
     found: list[tuple[str, ...]] = []
@@ -112,10 +114,10 @@ def rank_rows(
         if query in blank:
             found.append(())
             continue
-        # Asked for a hundred, an index looks further than for ten: the first ten are those that people get.
         result = search(query, DEPTH if how == "exact" else CUT)
         ids = dict.fromkeys(hit.id for hit in result.hits)
-        if len(ids) == CUT:
+        # Asked for a hundred, an index looks further than for ten: the first ten are those that people get.
+        if how != "exact" and len(ids) == CUT:
             ids |= dict.fromkeys(hit.id for hit in search(query, DEPTH).hits)
         found.append(tuple(ids)[:DEPTH])
         if how == "index" and "hnsw" not in result.how:
@@ -125,6 +127,15 @@ def rank_rows(
         raise without_index(str(column), scans[-1])
     scanned = (f"{len(scans):,} searches compared every row, for want of hits through the index.",) if scans else ()
     return Rankings(tuple(found), (*_blank_notice(blank), *scanned))
+
+
+def check_run(column: str, begun: int, found: int) -> None:
+    """Raise RunMoved unless a search found rows of the run that was begun with: hits of two runs do not compare."""
+    if found != begun:
+        raise RunMoved(
+            f"{column} was searched in run {begun}, and now in run {found}: another model was promoted or completed "
+            "meanwhile. Repeat the command."
+        )
 
 
 def without_index(column: str, why: str | None) -> NotServed:

@@ -11,7 +11,6 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
-from steam_assets.encoder.preparation import find_recorded
 from steam_assets.evaluation.beir import read_query_set
 from steam_assets.evaluation.breakdowns import Breakdown, breakdowns
 from steam_assets.evaluation.known_items import DEFAULT_SAMPLING, Sampling, known_items, known_items_in_column
@@ -19,11 +18,11 @@ from steam_assets.evaluation.metrics import Interval, QueryScores, score_queries
 from steam_assets.evaluation.query_set import BadQuerySet, QuerySet, relevant, unknown_ids
 from steam_assets.evaluation.rankings import How, Tell, rank_documents, rank_rows, without_index
 from steam_assets.search import Searcher
-from steam_assets.store.evaluations import rows_of_ids
+from steam_assets.store.evaluations import check_recordable, rows_of_ids
 from steam_assets.store.hnsw import serving_index
 from steam_assets.store.runs import EmbeddingRun
 from steam_assets.store.search import why_exact
-from steam_assets.targets import model_of, run_to_search
+from steam_assets.targets import model_of, preparation_of, run_to_search
 
 Connect = Callable[[], connection]
 Load = Callable[[Model], Encoder]
@@ -37,8 +36,7 @@ def say_nothing(what: str, done: int, total: int) -> None:
 class Evaluation:
     """How well searches of a column's run answer a query set: means with intervals, by group too, and of each query.
 
-    ``found`` are the ids of each query's hits, best first, in the order of ``scores.query_ids``. ``documents`` is how
-    many there were in memory; None where they are the rows of the column.
+    ``documents`` is how many there were in memory; None where they are the rows of the column.
     """
 
     column: str
@@ -49,14 +47,13 @@ class Evaluation:
     how: How
     documents: int | None
     scores: QueryScores
-    found: tuple[tuple[str, ...], ...]
     metrics: Mapping[str, Interval]
     breakdowns: Mapping[str, Breakdown]
     notices: tuple[str, ...]
     seconds: float
 
     def as_json(self) -> dict[str, object]:
-        """All but the hits and scores of each query, ready for json.dumps."""
+        """All but the scores of each query, ready for json.dumps."""
         return {
             "column": self.column,
             "run_id": self.run_id,
@@ -98,6 +95,7 @@ def evaluate(
     Documents of the set's own are encoded for it and compared in memory; else the rows of the column are searched.
     Raises BadQuerySet for a set that does not fit the column or the way to search.
     """
+    check_way(query_set, how)
     started = perf_counter()
     with closing(connect()) as conn:
         searched = run_to_search(conn, column)
@@ -106,18 +104,13 @@ def evaluate(
             query_set = with_known_rows(conn, column, run, query_set, ignore_unknown)
     notices = query_set.notices if searched.notice is None else (*query_set.notices, f"{searched.notice}.")
     encoder = load(model_of(run, column))
-    prepare = find_recorded((run.recipe or {}).get("preparation")).prepare
+    prepare = preparation_of(run).prepare
     texts = list(query_set.queries.values())
     if query_set.corpus is None:
         searcher = Searcher(connect, load)
         rankings = rank_rows(searcher, column, run.run_id, texts, prepare, encoder, how, tell)
-    elif how == "exact":
-        rankings = rank_documents(query_set.corpus, texts, prepare, encoder, tell)
     else:
-        raise BadQuerySet(
-            f"{query_set.name} brings documents of its own, which are in no index and no full text: it can be "
-            "evaluated with --how exact only. Without its corpus.jsonl the documents are the rows of the column."
-        )
+        rankings = rank_documents(query_set.corpus, texts, prepare, encoder, tell)
     scores = score_queries(
         list(query_set.queries), rankings.found, [query_set.qrels[query_id] for query_id in query_set.queries]
     )
@@ -130,12 +123,20 @@ def evaluate(
         how=how,
         documents=None if query_set.corpus is None else len(query_set.corpus),
         scores=scores,
-        found=rankings.found,
         metrics=scores.means(),
         breakdowns=breakdowns(query_set, scores),
         notices=(*notices, *rankings.notices),
         seconds=perf_counter() - started,
     )
+
+
+def check_way(query_set: QuerySet, how: How) -> None:
+    """Raise BadQuerySet where documents of the set's own are to be found in another way than exactly."""
+    if query_set.corpus is not None and how != "exact":
+        raise BadQuerySet(
+            f"{query_set.name} brings documents of its own, which are in no index and no full text: it can be "
+            "evaluated with --how exact only. Without its corpus.jsonl the documents are the rows of the column."
+        )
 
 
 def with_known_rows(
@@ -183,17 +184,32 @@ def evaluate_all(
     ignore_unknown: bool = False,
     tell: Tell = say_nothing,
 ) -> Iterator[Evaluation]:
-    """The evaluations that are asked for, each as soon as it is done: of the set at ``path``, else of known items.
+    """The evaluations that are asked for, each as soon as it is done; raises as ``plan_evaluations`` does."""
+    for query_set, way in plan_evaluations(connect, column, how, path, sampling, ignore_unknown):
+        yield evaluate(connect, column, query_set, load, way, tell, ignore_unknown)
 
-    Known items are long descriptions in memory, compared exactly, which judges the model. For any other way to search
-    they are the rows of the column, searched exactly as well, which judges that way.
+
+def plan_evaluations(
+    connect: Connect,
+    column: TextColumn,
+    how: Sequence[How],
+    path: Path | None,
+    sampling: Sampling,
+    ignore_unknown: bool,
+) -> list[tuple[QuerySet, How]]:
+    """What is evaluated in which way; no model is needed yet.
+
+    Raises SteamAssetsError where it could not be evaluated so, or not be stored.
     """
-    with closing(connect()) as conn:  # before anything is encoded
+    with closing(connect()) as conn:
         run_id = run_to_search(conn, column).run.run_id
+        check_recordable(conn)
         if "index" in how and serving_index(conn, column, run_id) is None:
             raise without_index(str(column), why_exact(conn, column, run_id))
-    for query_set, way in query_sets(connect, column, how, path, sampling, ignore_unknown):
-        yield evaluate(connect, column, query_set, load, way, tell, ignore_unknown)
+    plan = query_sets(connect, column, how, path, sampling, ignore_unknown)
+    for query_set, way in plan:
+        check_way(query_set, way)
+    return plan
 
 
 def query_sets(
@@ -204,19 +220,22 @@ def query_sets(
     sampling: Sampling,
     ignore_unknown: bool,
 ) -> list[tuple[QuerySet, How]]:
-    """What evaluate_all evaluates in which way."""
+    """The set at ``path``, else known items, each with the ways to search that it judges.
+
+    Known items are long descriptions in memory, compared exactly, which judges the model. For any other way to search
+    they are the rows of the column. Rows are searched exactly as well, and first, which judges the other ways.
+    """
+    others: list[How] = [way for way in how if way != "exact"]
+    of_rows: list[How] = ["exact", *others]
     if path is not None:
         query_set = read_query_set(path, ignore_unknown)
         if sampling.queries is not None:
             query_set = query_set.sample(sampling.queries, sampling.seed)
-        return [(query_set, way) for way in how]
+        return [(query_set, way) for way in (of_rows if query_set.corpus is None else how)]
     plan: list[tuple[QuerySet, How]] = []
     if "exact" in how:
         plan.append((known_items(connect, column, sampling), "exact"))
-    others: list[How] = [way for way in how if way != "exact"]
     if others:
         in_column = known_items_in_column(connect, column, sampling)
-        ways: list[How] = ["exact", *others]
-        of_rows: list[tuple[QuerySet, How]] = [(in_column, way) for way in ways]
-        plan += of_rows
+        plan.extend((in_column, way) for way in of_rows)
     return plan

@@ -11,18 +11,12 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
-from steam_assets.encoder.preparation import find_recorded
-from steam_assets.errors import SteamAssetsError
-from steam_assets.evaluation.rankings import Tell
+from steam_assets.evaluation.rankings import Tell, check_run
 from steam_assets.search import Searcher
 from steam_assets.store.column_costs import ColumnCosts, column_costs
-from steam_assets.targets import model_of, run_to_search
+from steam_assets.targets import model_of, preparation_of, run_to_search
 
 HITS = 10
-
-
-class SearchedElsewhere(SteamAssetsError):
-    """A column was moved to another run while it was searched."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class Side:
 
     column: str
     model_name: str
-    preparation: str | None
+    preparation: str
     dimension: int
     run_id: int
     serves: bool
@@ -63,21 +57,21 @@ def search_all(
 ) -> Side:
     """Search a column with each text as `steam-assets search` does, one after the other, and take the time.
 
-    The first is asked twice: it opens caches and counts rows, which a service does once.
+    Only that reviews are not grouped by their game: ten hits are ten rows. The first text is asked twice: it opens
+    caches and counts rows, which a service does once. Raises RunMoved when searches read another run meanwhile.
     """
     with closing(connect()) as conn:
         searched = run_to_search(conn, column)
         run = searched.run
         costs = column_costs(conn, column, run.run_id)
     encoder, searcher = load(model_of(run, column)), Searcher(connect, load)
-    preparation = (run.recipe or {}).get("preparation")
-    prepare = find_recorded(preparation).prepare
+    preparation = preparation_of(run)
     hits: list[tuple[str, ...]] = []
     encoding: list[float] = []
     searching: list[float] = []
     how = "exact"
     for number, text in enumerate([*texts[:1], *texts]):
-        prepared = prepare(text)
+        prepared = preparation.prepare(text)
         if not prepared.strip():
             hits.append(())
             continue
@@ -85,10 +79,7 @@ def search_all(
         vector = encoder.encode([prepared])[0].tolist()
         encoding.append(perf_counter() - began)
         result = searcher.search_vector(vector, column=column, k=HITS)
-        if result.run_id != run.run_id:
-            raise SearchedElsewhere(
-                f"{column} was searched in run {run.run_id}, and now in {result.run_id}. Try again."
-            )
+        check_run(str(column), run.run_id, result.run_id)
         searching.append(result.seconds)
         hits.append(tuple(hit.id for hit in result.hits))
         how = result.how
@@ -96,7 +87,7 @@ def search_all(
     return Side(
         column=str(column),
         model_name=run.model_name,
-        preparation=None if preparation is None else str(preparation),
+        preparation=str(preparation),
         dimension=run.dimension,
         run_id=run.run_id,
         serves=searched.notice is None,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steam_assets.evaluation.metrics import LEVEL, NUMBERS_AT_ONCE, Scores, resampled_means
+from steam_assets.evaluation.metrics import NUMBERS_AT_ONCE, SEED, Scores, interval
 
 PERMUTATIONS = 10_000
 SIGNIFICANT = 0.05
@@ -33,25 +33,23 @@ class Difference:
         return self.p_value < SIGNIFICANT
 
 
-def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Difference:
+def paired_difference(first: Scores, second: Scores) -> Difference:
     """Compare two searches' scores of the same queries, which are in the same order."""
     if first.shape != second.shape or not len(first):
         raise ValueError(f"scores of {len(first)} and of {len(second)} queries are no pairs")
-    differences = second - first
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled_means(differences, seed), [tail, 1 - tail])
+    gained = interval(second - first)
     return Difference(
         first=float(first.mean()),
         second=float(second.mean()),
-        difference=float(differences.mean()),
-        low=float(low),
-        high=float(high),
-        p_value=randomization_p_value(differences, seed),
-        queries=len(differences),
+        difference=gained.mean,
+        low=gained.low,
+        high=gained.high,
+        p_value=randomization_p_value(second - first),
+        queries=gained.queries,
     )
 
 
-def randomization_p_value(differences: Scores, seed: int = 0, permutations: int = PERMUTATIONS) -> float:
+def randomization_p_value(differences: Scores, permutations: int = PERMUTATIONS) -> float:
     """How often the mean is as far from 0 when each query's difference has the sign of a coin; two-sided.
 
     Fisher's randomization test, which Smucker, Allan and Carterette (2007) recommend for retrieval: it assumes no
@@ -62,7 +60,7 @@ def randomization_p_value(differences: Scores, seed: int = 0, permutations: int 
         return 1.0
     # The same sum in another order differs in its last bits.
     observed = abs(float(differences.sum())) * (1 - 1e-9)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     as_far = 0
     step = max(1, NUMBERS_AT_ONCE // len(drawn))
     for start in range(0, permutations, step):

@@ -38,5 +38,5 @@ def interval_of(stored: Mapping[str, object], name: str) -> Interval:
 
 
 def comparable_history(conn: connection, column: TextColumn, evaluation: Evaluation) -> list[StoredEvaluation]:
-    """Evaluations of the same queries and documents, searched in the same way, newest first."""
+    """Evaluations of the same set, searched in the same way, newest first; a column's rows may be others by now."""
     return newest_evaluations(conn, column, evaluation.query_set, evaluation.query_set_digest, evaluation.how)

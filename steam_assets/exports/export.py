@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,6 @@ from steam_assets.columns import TextColumn
 from steam_assets.errors import SteamAssetsError
 from steam_assets.exports.manifest import (
     UNFINISHED,
-    BadExport,
     Format,
     Manifest,
     Origin,
@@ -65,6 +64,10 @@ class VectorFiles(Protocol):
     @property
     def growing(self) -> str:
         """What the names of files end in until all are complete."""
+        ...
+
+    def there(self) -> Sequence[Path]:
+        """Those that are there, complete or not, whoever wrote them."""
         ...
 
     def keep(self, parts: Sequence[Part]) -> None:
@@ -130,8 +133,9 @@ class _Plan:
         self.complete = directory / f"{stem}.json"
         self.unfinished = directory / f"{stem}.json{UNFINISHED}"
         self._directory = directory
-        self._stem = stem
-        self.files = self._files(fresh)
+        parquet, npy = ParquetFiles(directory, stem, fresh.origin), NpyFiles(directory, stem, fresh.origin)
+        self.files: VectorFiles = parquet if fresh.format == "parquet" else npy
+        self._of_any_format: tuple[VectorFiles, ...] = (parquet, npy)
 
     def begin(self, resume: bool, force: bool) -> Manifest:
         """The manifest to go on from; raises SteamAssetsError where something is there that nobody spoke of."""
@@ -158,27 +162,25 @@ class _Plan:
                 self.files.keep(found.parts)
             found.check_files(self._directory, self.files.growing if path == self.unfinished else "")
             return found
-        self.files.keep(())
+        if strangers := self._there():
+            raise SteamAssetsError(
+                f"{strangers[0]} is there already, and no manifest of an export with it. Replace it with --force, or "
+                "name another directory."
+            )
         self.fresh.write(self.unfinished)
+        self.files.keep(())
         return self.fresh
 
     def _remove(self) -> None:
         """Take away an export that is there, its manifest first: without it nothing counts as one."""
-        found = []
         for path in (self.complete, self.unfinished):
-            with suppress(BadExport):  # one that cannot be read goes too
-                found += [read_manifest(path)] if path.exists() else []
             path.unlink(missing_ok=True)
         synchronize_directory(self._directory)
-        for manifest in found:
-            for name in manifest.files:
-                for path in (self._directory / name, self._directory / f"{name}{UNFINISHED}"):
-                    path.unlink(missing_ok=True)
+        for path in self._there():
+            path.unlink()
 
-    def _files(self, manifest: Manifest) -> VectorFiles:
-        if manifest.format == "parquet":
-            return ParquetFiles(self._directory, self._stem, manifest.origin)
-        return NpyFiles(self._directory, self._stem, manifest.origin)
+    def _there(self) -> list[Path]:
+        return [path for files in self._of_any_format for path in files.there()]
 
 
 def _write_parts(

@@ -23,11 +23,12 @@ from steam_assets.exports.vector_files import VectorFile, check_vectors
 from steam_assets.id_range import EVERYTHING
 from steam_assets.store.adopt import ADOPTION_SAMPLE
 from steam_assets.store.export_rows import VectorPage
-from steam_assets.store.import_vectors import JudgedRow, judge_rows, note_import, texts_of
-from steam_assets.store.runs import EmbeddingRun, recipe_digest
+from steam_assets.store.import_vectors import JudgedRow, judge_rows, texts_of
+from steam_assets.store.runs import EmbeddingRun, add_note
 from steam_assets.store.server import check_rights, check_writable
-from steam_assets.store.write import WriteCounts, write_batches
+from steam_assets.store.write import write_batches
 from steam_assets.targets import ADOPTION_COSINE, follow_target, model_to_fill, target_run
+from steam_assets.upkeep import clear_the_way
 
 Fate = Literal["fresh", "embedded", "changed", "blank"]
 
@@ -72,12 +73,15 @@ def import_vectors(
     file: VectorFile,
     load: Callable[[Model], Encoder],
     progress: Callable[[int], None] = lambda rows: None,
+    drop_index: bool = False,
+    log: Callable[[str], None] = lambda line: None,
 ) -> ImportReport:
     """Write a file's vectors to the rows whose text they were made of, as vectors of the column's target run.
 
     The file is read to its end before anything is written. Where it does not say what made it, a sample is encoded
     again first; where it has no digests, the present texts are taken for those of the file then. Raises BadExport for a
-    file that is not sound, OtherVectors where the vectors are another recipe's; ``progress`` is told rows.
+    file that is not sound, OtherVectors where the vectors are another recipe's; ``progress`` is told rows. ``log`` is
+    told what an index on the vectors will cost, which ``drop_index`` has dropped first, and how to build it again.
     """
     with closing(connect()) as reader, closing(connect()) as writer:
         reader.autocommit = True
@@ -89,11 +93,13 @@ def import_vectors(
         fates: Counter[Fate | Literal["unknown"]] = Counter()
         rows = _Rows(reader, column, run, file)
         agreement = Agreement(0, None) if is_known(file.origin) else rows.agreement(load)
-        counts = WriteCounts()
+        dropped = clear_the_way(writer, column, run.run_id, drop_index, log, limit=file.rows)
         batches = _noting(reader, run.run_id, _note(file, column, agreement), rows.batches(fates, progress))
-        write_batches(writer, column, run.run_id, EVERYTHING, batches, counts=counts)
+        counts = write_batches(writer, column, run.run_id, EVERYTHING, batches)
         with writer:
             follow_target(writer, column)
+    if dropped:
+        log(f"{column}: searches compare every row by now. `steam-assets index build {column}` builds an index again.")
     return ImportReport(
         *(file.label, str(column), run.run_id, run.model_name, file.rows, counts.written),
         *(fates["embedded"], fates["changed"] + counts.changed, fates["blank"], fates["unknown"] + counts.gone),
@@ -111,22 +117,25 @@ def check_recipe(file: VectorFile, column: TextColumn, run: EmbeddingRun) -> Non
     if file.dimension != run.dimension:
         raise OtherVectors(
             f"{file.label} holds vectors of {file.dimension} numbers; {column} is filled with {run.model_name}, "
-            f"{run.dimension} numbers. Choose the model that made them with `steam-assets init --model NAME`."
+            f"{run.dimension} numbers. Add an entry with a vector column of its own to steam_assets/columns.py, and "
+            "run `steam-assets init`."
         )
     if file.origin is None or not is_known(file.origin):
         return
     theirs = {**(file.origin.recipe or {}), "model": file.origin.model_name, "normalized": file.origin.normalized}
     ours = {**(run.recipe or {}), "model": run.model_name, "normalized": run.normalized}
-    if recipe_digest(theirs) != recipe_digest(ours):
-        differing = [
-            f"{key} {theirs.get(key)!r}, expected {ours.get(key)!r}"
-            for key in sorted({*theirs, *ours})
-            if theirs.get(key) != ours.get(key)
-        ]
+    if differing := [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]:
+        told = "; ".join(f"{key} {theirs.get(key)!r}, expected {ours.get(key)!r}" for key in differing)
+        if "model" in differing:
+            way = f"`steam-assets embed {column} --model {file.origin.model_name}` makes the file's model the column's."
+        else:
+            way = (
+                f"For the file's {' and '.join(differing)}, add an entry with a vector column of its own to "
+                "steam_assets/columns.py, and run `steam-assets init`."
+            )
         raise OtherVectors(
-            f"{file.label} was made by another recipe than {column} is filled with (run {run.run_id}): "
-            f"{'; '.join(differing)}. Nothing was written. `steam-assets embed {column} --model "
-            f"{file.origin.model_name}` makes the file's model the column's."
+            f"{file.label} was made by another recipe than {column} is filled with (run {run.run_id}): {told}. "
+            f"Nothing was written. {way}"
         )
 
 
@@ -206,7 +215,7 @@ def _noting(conn: connection, run_id: int, note: str, batches: Iterator[EncodedB
     """The same batches, the note being there before the first: by it searches know that a projection lacks rows."""
     for number, batch in enumerate(batches):
         if number == 0:
-            note_import(conn, run_id, note)
+            add_note(conn, run_id, note)
         yield batch
 
 

@@ -152,11 +152,12 @@ def read_manifest(path: Path) -> Manifest:
             for part in told["parts"]
         )
         manifest = Manifest(told["format"], Origin.from_json(told["origin"]), parts)
+        strange = [name for name in manifest.files if name in ("", "..") or Path(name).name != name]
     except OSError as error:
         raise BadExport(f"{path} cannot be read: {error.strerror or error}.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadExport(f"{path} is no manifest of `steam-assets export`: {type(error).__name__}: {error}.") from None
-    if strange := [name for name in manifest.files if Path(name).name != name]:
+    if strange:
         raise BadExport(f"{path} names a file outside its directory: {strange[0]!r}.")
     return manifest
 

@@ -27,6 +27,11 @@ class NpyFiles:
     growing = UNFINISHED
     """What the names of its files end in until then."""
 
+    def there(self) -> list[Path]:
+        """Those of its files that are there, complete or growing."""
+        paths = [path for name in self._headers(0) for path in (self.directory / name, self._growing(name))]
+        return [path for path in paths if path.exists()]
+
     def keep(self, parts: Sequence[Part]) -> None:
         """Have the files end behind these parts, whatever a killed export left there."""
         for name, header in self._headers(0).items():
@@ -81,8 +86,7 @@ class NpyFiles:
         return {f"{self.stem}.npy": header.getvalue(), f"{self.stem}_ids.csv": ids}
 
     def _lines(self, page: VectorPage) -> bytes:
-        digests = page.source_md5 or [b""] * len(page)
-        return self._csv((id_, digest.hex()) for id_, digest in zip(page.ids, digests, strict=True))
+        return self._csv((id_, digest.hex()) for id_, digest in zip(page.ids, page.source_md5 or (), strict=True))
 
     def _csv(self, rows: Iterable[tuple[int | str, str]]) -> bytes:
         # Every text in quotes: the csv module leaves a carriage return without them, and reads it as the end of a line.

@@ -39,13 +39,15 @@ class ParquetFiles:
     growing = ""
     """Files of parts have their own names at once."""
 
+    def there(self) -> list[Path]:
+        """Those of its files that are there, complete or growing."""
+        return [path for path in sorted(self.directory.iterdir()) if self._is_part(path.name.removesuffix(UNFINISHED))]
+
     def keep(self, parts: Sequence[Part]) -> None:
         """Remove what a killed export left beside these parts."""
         kept = {piece.file for part in parts for piece in part.pieces}
-        for path in self.directory.iterdir():
-            name = path.name.removesuffix(UNFINISHED)
-            number = name.removeprefix(f"{self.stem}-").removesuffix(".parquet")
-            if number.isdigit() and name == self._name(int(number)) and path.name not in kept:
+        for path in self.there():
+            if path.name not in kept:
                 path.unlink()
 
     def write(self, number: int, pages: Iterable[VectorPage]) -> tuple[Piece, ...]:
@@ -68,6 +70,10 @@ class ParquetFiles:
     def finish(self, rows: int) -> None:
         """Nothing is left to do."""
 
+    def _is_part(self, name: str) -> bool:
+        number = name.removeprefix(f"{self.stem}-").removesuffix(".parquet")
+        return number.isdecimal() and name == self._name(int(number))
+
     def _name(self, number: int) -> str:
         return f"{self.stem}-{number:05}.parquet"
 
@@ -87,11 +93,10 @@ class ParquetFiles:
         import pyarrow as pa
 
         numbers = pa.array(page.vectors.reshape(-1), pa.float32())
-        digests = [None] * len(page) if page.source_md5 is None else [digest.hex() for digest in page.source_md5]
         columns = [
             pa.array(page.ids, schema.field("id").type),
             pa.FixedSizeListArray.from_arrays(numbers, type=schema.field("vector").type),
-            pa.array(digests, pa.string()),
+            pa.array([digest.hex() for digest in page.source_md5 or ()], pa.string()),
         ]
         return pa.Table.from_arrays(columns, schema=schema)
 

@@ -96,6 +96,8 @@ def _open_manifest(path: Path) -> VectorFile:
     files = [path.parent / name for name in manifest.files]
     if manifest.format == "parquet":
         return _parquet(path.name, files, manifest.origin)
+    if len(files) != 2:
+        raise BadExport(f"{path} names {len(files)} files; expected two, of vectors and of their ids.")
     return _npy(files[0], files[1], manifest.origin)
 
 
@@ -157,7 +159,7 @@ def _read_ids(path: Path, column: TextColumn, origin: Origin | None) -> Iterator
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)
             header = next(lines, [])
-            id_at = _id_column(path, header, column) if origin is None else header.index(origin.id)
+            id_at = _id_column(path, header, column) if origin is None else _our_id_column(path, header, origin)
             digest_at = header.index(DIGEST_COLUMN) if DIGEST_COLUMN in header else None
             for fields in lines:
                 if not fields:
@@ -182,6 +184,16 @@ def _id_column(path: Path, header: list[str], column: TextColumn) -> int:
         return 0
     found = ", ".join(header)[:200] or "none"
     raise BadExport(f"{path}: its first line names {found}; expected {column.id} there, the ids of {column}.")
+
+
+def _our_id_column(path: Path, header: list[str], origin: Origin) -> int:
+    """Where the ids are in a file of ours, of which no sha256 covers the first line."""
+    if header != [origin.id, DIGEST_COLUMN]:
+        raise BadExport(
+            f"{path} is not as the export left it: its first line names {', '.join(header)[:200] or 'none'}; expected "
+            f"{origin.id}, {DIGEST_COLUMN}. Copy it once more, or export again with --force."
+        )
+    return 0
 
 
 def _id(where: str, written: str, id_type: IdType, exact: bool) -> int | str:

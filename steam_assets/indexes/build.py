@@ -8,7 +8,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.indexes.build_progress import telling
-from steam_assets.indexes.pca import ensure_projection
+from steam_assets.indexes.pca import drop_old_projections, ensure_projection
 from steam_assets.indexes.ready import check_ready
 from steam_assets.indexes.recall import MeasuredRecall, measure_recall, recall_asked
 from steam_assets.store.hnsw import IndexRecord, index_records
@@ -84,6 +84,8 @@ def build_measured_index(
     measured = measure_recall(connect, column, run.run_id, run.dimension, index, asked, projection)
     with closing(connect()) as conn, conn:
         record_recall(conn, column, variant, measured.chosen.ef_search, measured.chosen.recall, _details(measured))
+    if variant.projected:
+        drop_old_projections(connect, column)
     report = IndexReport(str(column), run.model_name, built, measured)
     for notice in report.notices:
         log(notice)
@@ -91,7 +93,7 @@ def build_measured_index(
 
 
 def resolve(conn: connection, column: TextColumn, wanted: Wanted) -> tuple[Variant, BuildOptions]:
-    """The variant that is meant, the newest of the column's own by default, and how that one was asked for before."""
+    """The variant that is meant, by default the column's own that was chosen last, and how it was asked for before."""
     records = index_records(conn, column)
     name = wanted.variant or (records[0].variant if records else DEFAULT_VARIANT)
     before = next((options_of(record) for record in records if record.variant == name), BuildOptions())

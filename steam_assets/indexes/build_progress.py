@@ -1,12 +1,10 @@
 """Who is told while an index is built: the log now and then, and a terminal that watches this process."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from steam_assets.progress import now_and_then
 from steam_assets.store.hnsw_create import BuildProgress
-
-LOG_EVERY_S = 10.0
 
 _watchers: list[Callable[[BuildProgress], None]] = []
 
@@ -28,22 +26,7 @@ def telling(log: Callable[[str], None]) -> Callable[[BuildProgress], None]:
     def tell(progress: BuildProgress) -> None:
         for watcher in _watchers:
             watcher(progress)
-        say(progress)
-
-    return tell
-
-
-def now_and_then(
-    log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-) -> Callable[[BuildProgress], None]:
-    """Have ``log`` told every ten seconds."""
-    said = clock()
-
-    def tell(progress: BuildProgress) -> None:
-        nonlocal said
-        if clock() - said >= LOG_EVERY_S:
-            said = clock()
-            log(progress_line(progress))
+        say(progress_line(progress))
 
     return tell
 

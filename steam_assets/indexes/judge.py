@@ -7,14 +7,14 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.indexes.build import options_of
 from steam_assets.indexes.recall import recall_asked
-from steam_assets.store.hnsw import index_records
+from steam_assets.store.hnsw import index_records, is_up_to_date
 from steam_assets.store.hnsw_size import MOST_EF_CONSTRUCTION, MOST_M
 from steam_assets.targets import target_run
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Whether the newest index of a column passes, what is wrong otherwise, and its recall beside the one asked for."""
+    """Whether the index of a column passes, what is wrong otherwise, and its recall beside the one asked for."""
 
     passed: bool
     said: str | None
@@ -23,7 +23,7 @@ class Judgement:
 
 
 def judge_index(conn: connection, column: TextColumn) -> Judgement:
-    """What is true of the column's newest index now, by its record and PostgreSQL's catalogue."""
+    """What is true now of the column's index that was chosen last, by its record and PostgreSQL's catalogue."""
     run = target_run(conn, column)
     records = index_records(conn, column)
     build = f"`steam-assets index build {column}` builds it"
@@ -37,6 +37,8 @@ def judge_index(conn: connection, column: TextColumn) -> Judgement:
         said = f"{record.name} is of run {record.run_id}, and run {run.run_id} fills the column: {build} again."
     elif record.recall is None:
         said = f"{record.name} was not measured: {build} again."
+    elif not is_up_to_date(conn, column, record):
+        said = f"Rows were written since {record.name} was projected: {build} again."
     elif record.recall < asked:
         m, ef_construction = min(2 * record.m, MOST_M), min(2 * record.ef_construction, MOST_EF_CONSTRUCTION)
         said = (

@@ -6,7 +6,14 @@ from psycopg2 import errors
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.hnsw import BEING_BUILT, REPLACED, IndexRecord, index_records, serving_index
+from steam_assets.store.hnsw import (
+    BEING_BUILT,
+    REPLACED,
+    IndexRecord,
+    index_records,
+    is_up_to_date,
+    serving_record,
+)
 from steam_assets.store.hnsw_drop import drop_leftovers
 from steam_assets.store.hnsw_lock import IndexBeingBuilt, building
 from steam_assets.store.runs import column_runs
@@ -47,14 +54,20 @@ def clear_leftovers(conn: connection, column: TextColumn) -> list[str]:
 
 
 def list_indexes(conn: connection, column: TextColumn) -> list[ListedIndex]:
-    """Indexes of ours, the newest first, then others', then those that were dropped and are not there again."""
-    serving = column_runs(conn, column).serving
-    used = None if serving is None else serving_index(conn, column, serving.run_id)
+    """Indexes of ours, the last chosen first, then others', then those that were dropped and are not there again."""
+    runs = column_runs(conn, column)
+    searched = runs.serving or runs.target
+    used = None if searched is None else serving_record(conn, column, searched.run_id)
     dropped = {record.name: record for record in dropped_indexes(conn, column)}
     ours = index_records(conn, column)
-    serving_id = None if serving is None else serving.run_id
+    searched_id = None if searched is None else searched.run_id
     listed = [
-        _ours(column, record, used is not None and used.name == record.name, _why_not(record, serving_id, dropped))
+        _ours(
+            column,
+            record,
+            used is not None and used.name == record.name,
+            _why_not(record, searched_id, dropped, is_up_to_date(conn, column, record)),
+        )
         for record in ours
     ]
     present = vector_indexes(conn, column)
@@ -93,14 +106,18 @@ def _ours(column: TextColumn, record: IndexRecord, is_used: bool, why_not: str) 
     )
 
 
-def _why_not(record: IndexRecord, serving_run_id: int | None, dropped: dict[str, DroppedIndex]) -> str:
+def _why_not(
+    record: IndexRecord, searched_run_id: int | None, dropped: dict[str, DroppedIndex], up_to_date: bool
+) -> str:
     if not record.is_there:
         was_dropped = dropped.get(record.name)
         return "gone, or left invalid by a crash" if was_dropped is None else _dropped(was_dropped)
-    if record.run_id != serving_run_id:
-        read = "no run" if serving_run_id is None else f"run {serving_run_id}"
+    if record.run_id != searched_run_id:
+        read = "no run" if searched_run_id is None else f"run {searched_run_id}"
         return f"of run {record.run_id}: searches of this column read {read}"
-    return "not measured yet" if record.recall is None else "a newer one is used"
+    if record.recall is None:
+        return "not measured yet"
+    return "one chosen later is used" if up_to_date else "rows were written since it was projected"
 
 
 def _dropped(record: DroppedIndex) -> str:

@@ -17,7 +17,7 @@ from steam_assets.indexes.timing import LIMIT_S, Asked, ask, queries_per_s
 from steam_assets.store.hnsw_size import settings_for
 from steam_assets.store.measured_copy import MeasuredCopy, MeasuredIndex, measured_copy, measured_index
 from steam_assets.store.projections import Fitted
-from steam_assets.store.runs import EmbeddingRun, column_runs
+from steam_assets.store.runs import EmbeddingRun
 from steam_assets.store.variant_records import (
     EXACT,
     Measurement,
@@ -27,6 +27,7 @@ from steam_assets.store.variant_records import (
 )
 from steam_assets.store.variants import VARIANTS, Variant, nearest_exactly, nearest_through
 from steam_assets.store.vector_pages import count_vectors, sample_of_vectors, vector_pages
+from steam_assets.targets import run_to_search
 
 EF_SEARCH = (20, 40, 64, 100, 200, 400, 800)
 QUERIES = 200
@@ -61,9 +62,9 @@ def measure_column(
     tell: Callable[[str], None] = lambda _: None,
     dagster_run_id: str | None = None,
 ) -> Measurement:
-    """Measure every variant on the run that searches of the column read, and keep the figures in the database."""
+    """Measure every variant on the run that a search of the column would read, and keep the figures in the database."""
     with closing(connect()) as conn:
-        run = serving_run(conn, column)
+        run = run_to_search(conn, column).run
         conn.rollback()
         figures = list(measure_variants(connect, column, run, options, tell))
         with conn:
@@ -72,17 +73,6 @@ def measure_column(
             measured = latest_measurement(conn, column, run.run_id)
     assert measured is not None
     return measured
-
-
-def serving_run(conn: connection, column: TextColumn) -> EmbeddingRun:
-    """The run that searches read; raises SteamAssetsError where there is none."""
-    serving = column_runs(conn, column).serving
-    if serving is None:
-        raise SteamAssetsError(
-            f"{column} serves no run: searches do not read it. Run `steam-assets embed {column}`, or `steam-assets "
-            "promote` where another column of its table serves."
-        )
-    return serving
 
 
 def measure_variants(
@@ -123,6 +113,11 @@ def open_bench(
         queries = sample_of_vectors(conn, column, run.run_id, run.dimension, min(options.queries, rows // 10))
         share = 1.0 if options.sample is None else min(1.0, options.sample / rows)
         with measured_copy(conn, column, run.run_id, run.dimension, queries.ids, share) as copy:
+            if share < 1 and copy.rows < FEWEST_ROWS:
+                raise SteamAssetsError(
+                    f"A sample of {options.sample:,} of the {rows:,} vectors of {column} came to {copy.rows}; expected "
+                    f"at least {FEWEST_ROWS} to measure an index on. Ask for more; --sample 0 copies all."
+                )
             tell(f"{column}: {copy.rows:,} of {rows:,} vectors copied; {len(queries.ids)} others are the queries.")
             nearest = neighbours_of(conn, copy, queries.vectors)
             yield Bench(conn, connect, copy, queries.vectors, nearest, options.limit_s)

@@ -3,15 +3,17 @@
 The shorter vectors are indexed; the stored ones put what is found in order again (store/variants.py).
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg2 import errors
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.errors import SteamAssetsError
+from steam_assets.store.hnsw_lock import IndexBeingBuilt
 from steam_assets.store.projected_rows import drop_unused_projections, fill_projection
 from steam_assets.store.projections import Fitted, Projection, newest_projection, record_projection
 from steam_assets.store.side_tables import claimed
@@ -31,12 +33,32 @@ def ensure_projection(
 ) -> Projection:
     """The projection of a run that has every row as it is now: the one that is there, or a new one.
 
-    Projections that nothing uses any more are dropped. Raises SteamAssetsError while a run writes to the column.
+    Projections that nothing uses any more are dropped. Raises SteamAssetsError while a run writes to the column, and
+    IndexBeingBuilt while another session projects it for long.
     """
-    with closing(connect()) as conn:
+    with _projecting(connect, column) as conn:
+        return _ensure(conn, column, run_id, dimension, tell)
+
+
+def drop_old_projections(connect: Callable[[], connection], column: TextColumn) -> None:
+    """Drop the projections that no index of the column goes through any more; whoever projects it drops them, too."""
+    with suppress(IndexBeingBuilt), _projecting(connect, column) as conn:
+        drop_unused_projections(conn, column)
+
+
+@contextmanager
+def _projecting(connect: Callable[[], connection], column: TextColumn) -> Iterator[connection]:
+    """A connection in autocommit that is the only one to project the column."""
+    with closing(connect()) as conn, ExitStack() as claim:
         conn.autocommit = True
-        with claimed(conn, f"projections of {column}"):
-            return _ensure(conn, column, run_id, dimension, tell)
+        try:
+            claim.enter_context(claimed(conn, f"projections of {column}"))
+        except errors.LockNotAvailable:
+            raise IndexBeingBuilt(
+                f"Another session is projecting the vectors of {column}, for an index of it. Wait for that one; "
+                "`steam-assets index list` shows when it is there."
+            ) from None
+        yield conn
 
 
 def _ensure(

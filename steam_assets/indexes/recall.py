@@ -15,7 +15,7 @@ from steam_assets.indexes.timing import Asked, ask, prepare
 from steam_assets.settings import number_setting
 from steam_assets.store.projections import Projection
 from steam_assets.store.variants import SearchIndex, Variant, nearest_through
-from steam_assets.store.vector_pages import VectorPage, sample_of_vectors, vector_pages
+from steam_assets.store.vector_pages import RunVectors, sample_of_vectors, vector_pages
 
 K = 10
 QUERIES = 200
@@ -52,11 +52,6 @@ class MeasuredRecall:
         """The least ef_search that reaches the recall; the best there is where none does."""
         enough = [point for point in self.points if point.recall >= self.asked]
         return enough[0] if enough else max(self.points, key=lambda point: point.recall)
-
-    @property
-    def is_reached(self) -> bool:
-        """Whether searches find what was asked for."""
-        return self.chosen.recall >= self.asked
 
 
 def recall_asked(asked: float | None = None) -> float:
@@ -113,7 +108,7 @@ def without_itself(cosines: Sequence[float]) -> list[float]:
 
 
 def _searches(
-    column: TextColumn, run_id: int, index: SearchIndex, sample: VectorPage, projection: Projection | None
+    column: TextColumn, run_id: int, index: SearchIndex, sample: RunVectors, projection: Projection | None
 ) -> Callable[[int], list[Asked]]:
     def searches(ef_search: int) -> list[Asked]:
         tried = SearchIndex(index.name, index.variant, ef_search, index.projection)

@@ -1,6 +1,6 @@
 """A map of a column: its rows, their places, clusters and colours. Drawn by map_png.py and html.py."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,6 @@ from steam_assets.pictures.layout import Layout, Method, lay_out
 from steam_assets.pictures.points import Points, read_points
 from steam_assets.pictures.progress_lines import said_meanwhile
 from steam_assets.pictures.words import cluster_names
-from steam_assets.store.promotions import serving_columns
-from steam_assets.store.status import is_initialised
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,6 @@ class EmbeddingMap:
     def centre(self, cluster: int) -> NDArray[np.float32]:
         """Where the name of a cluster stands: the median of its rows' places."""
         return np.asarray(np.median(self.layout.places[self.clusters.of_row == cluster], axis=0), dtype=np.float32)
-
-
-def column_to_map(conn: connection, columns: Sequence[TextColumn]) -> TextColumn:
-    """The first of a table's columns that searches read; before any is, the first."""
-    serving = serving_columns(conn, columns) if is_initialised(conn) else []
-    return serving[0] if serving else columns[0]
 
 
 def make_map(

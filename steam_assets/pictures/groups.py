@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_GROUPS = 11
-"""With the one for all others, as many as there are colours."""
+"""Each has a colour of its own; all others share one more."""
 
 
 @dataclass(frozen=True)

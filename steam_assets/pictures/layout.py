@@ -12,7 +12,6 @@ from steam_assets.errors import SteamAssetsError
 
 Matrix = NDArray[np.float32]
 Method = Literal["auto", "umap", "pca"]
-METHODS: dict[str, Method] = {"auto": "auto", "umap": "umap", "pca": "pca"}
 
 FEWEST_ROWS = 3
 NEIGHBOURS = 15
@@ -28,13 +27,6 @@ class Layout:
     places: Matrix
     method: str
     notice: str | None = None
-
-
-def find_method(name: str) -> Method:
-    """The method of this name."""
-    if name not in METHODS:
-        raise SteamAssetsError(f"{name!r} is no way to lay out a map; expected one of: {', '.join(METHODS)}.")
-    return METHODS[name]
 
 
 def lay_out(vectors: Matrix, method: Method = "auto") -> Layout:

@@ -29,7 +29,7 @@ def map_png(drawn: EmbeddingMap) -> bytes:
     with figure(WIDTH_INCHES, HEIGHT_INCHES) as fig:
         axes = fig.add_subplot()
         axes.set_axis_off()
-        axes.set_title(f"{drawn.title}\n{drawn.subtitle}", parse_math=False, fontsize=9.0, wrap=True)
+        axes.set_title(f"{drawn.title}\n{drawn.subtitle}", fontsize=9.0, wrap=True)
         _draw_points(axes, drawn)
         _draw_names(fig, axes, drawn)
         return with_fewer_colors(png(fig))
@@ -65,7 +65,6 @@ def _draw_names(fig: "Figure", axes: "Axes", drawn: EmbeddingMap) -> None:
             fontsize=8.0,
             fontweight="bold",
             color="#1d2a38",
-            parse_math=False,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
         box = label.get_window_extent(renderer)

@@ -1,6 +1,5 @@
 """The rows of a map as they were at one moment: read from one run, with fewer numbers for each vector."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,8 +12,8 @@ from steam_assets.columns import TextColumn
 from steam_assets.encoder.preparation import find_preparation
 from steam_assets.errors import SteamAssetsError
 from steam_assets.pictures.layout import FEWEST_ROWS
-from steam_assets.pictures.progress_lines import EVERY_S
 from steam_assets.pictures.reduction import FIT_ROWS, Reduction, fit_reduction
+from steam_assets.progress import now_and_then
 from steam_assets.store.map_rows import MapPage, MapRows, count_map_rows, find_labels, read_map_pages, read_map_texts
 from steam_assets.targets import run_to_search
 
@@ -100,13 +99,11 @@ def _reduced(
     pages: Iterator[MapPage], reduction: Reduction, wanted: int, say: Callable[[str], None]
 ) -> Iterator[MapPage]:
     """The pages with fewer numbers for each vector: 200 MB for a quarter of a million rows, not 1 GB."""
-    done, said = 0, time.monotonic()
+    done, say = 0, now_and_then(say)
     for page in pages:
         yield replace(page, vectors=reduction.apply(page.vectors))
         done += len(page.ids)
-        if time.monotonic() - said >= EVERY_S:
-            said = time.monotonic()
-            say(f"{done:,} of {wanted:,} vectors read")
+        say(f"{done:,} of {wanted:,} vectors read")
 
 
 def _check_enough(column: TextColumn, run_id: int, rows: int) -> None:

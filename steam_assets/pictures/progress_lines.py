@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-EVERY_S = 10.0
+from steam_assets.progress import EVERY_S
 
 
 @contextmanager

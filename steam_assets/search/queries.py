@@ -1,6 +1,7 @@
 """Queries as vectors: each by the model of the run it is compared with, loaded once."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -8,10 +9,10 @@ from numpy.typing import NDArray
 
 from steam_assets.columns import TextColumn
 from steam_assets.encoder.models import Model
-from steam_assets.encoder.preparation import Preparation, find_recorded
+from steam_assets.encoder.preparation import Preparation
 from steam_assets.search.question import check_text
 from steam_assets.store.runs import EmbeddingRun
-from steam_assets.targets import model_of
+from steam_assets.targets import model_of, preparation_of
 
 
 class QueryEncoder(Protocol):
@@ -30,19 +31,19 @@ class QueryEncoder(Protocol):
 
 
 class QueryEncoders:
-    """Encoders by run: a run is one model and one way to prepare texts, for ever."""
+    """Queries by run: a run is one model and one way to prepare texts, for ever. ``kept`` models stay loaded."""
 
-    def __init__(self, load: Callable[[Model], QueryEncoder]) -> None:
-        self._load = load
-        self._of_run: dict[int, tuple[QueryEncoder, Preparation]] = {}
+    def __init__(self, load: Callable[[Model], QueryEncoder], kept: int) -> None:
+        self._load = lru_cache(maxsize=kept)(load)
+        self._of_run: dict[int, tuple[Model, Preparation]] = {}
 
     def encode(self, column: TextColumn, run: EmbeddingRun, text: str) -> tuple[list[float], str | None]:
         """The text's vector, and what a person should know; raises ModelUnavailable without the run's own model."""
         if run.run_id not in self._of_run:
             # As the run's texts were prepared, which may be another way than the column's is by now.
-            preparation = find_recorded((run.recipe or {}).get("preparation"))
-            self._of_run[run.run_id] = self._load(model_of(run, column)), preparation
-        encoder, preparation = self._of_run[run.run_id]
+            self._of_run[run.run_id] = model_of(run, column), preparation_of(run)
+        model, preparation = self._of_run[run.run_id]
+        encoder = self._load(model)
         prepared = preparation.prepare(text.replace("\0", " "))
         check_text(prepared)
         most = encoder.model.max_seq_length

@@ -28,20 +28,26 @@ class Question:
             raise SearchError(f"{self.k:,} hits were asked for; expected 1 to {MOST_HITS:,}.")
         if self.per_group is not None and self.per_group < 1:
             raise SearchError(f"{self.per_group:,} hits of each game were asked for; expected 1 or more.")
-        if self.where is not None and not self.where.strip():
-            object.__setattr__(self, "where", None)
+        if self.where is not None:
+            check_encodable(self.where, "filter")
+            object.__setattr__(self, "where", self.where if self.where.strip() else None)
 
 
 def check_text(text: str) -> None:
     """Raise SearchError for a text that nothing can be found by."""
     if len(text) > LONGEST_QUERY:
         raise SearchError(f"The search text has {len(text):,} characters; expected at most {LONGEST_QUERY:,}.")
+    check_encodable(text, "search text")
+    if not text.replace("\0", " ").strip():
+        raise SearchError("The search text is blank; expected some words.")
+
+
+def check_encodable(text: str, what: str) -> None:
+    """Raise SearchError for what a terminal gave as bytes of no text."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise SearchError("The search text holds bytes that are not UTF-8; expected words.") from None
-    if not text.replace("\0", " ").strip():
-        raise SearchError("The search text is blank; expected some words.")
+        raise SearchError(f"The {what} holds bytes that are not UTF-8; expected UTF-8.") from None
 
 
 def check_vector(vector: Sequence[float], dimension: int) -> None:

@@ -49,6 +49,7 @@ class Hit:
 class SearchResult:
     """Hits, best first, of one run; ``left_out`` rows have vectors of other runs, which are never compared.
 
+    It is None where counting them would have taken longer than a search should.
     Hits of a game stand together, the game with the best hit first. ``how`` is "exact", or "hnsw" with the variant of
     the index, and "full text" with either in a hybrid search. ``notice`` is what a person should know about the answer.
     """
@@ -57,7 +58,7 @@ class SearchResult:
     model_name: str
     run_id: int
     hits: list[Hit]
-    left_out: int
+    left_out: int | None
     how: str
     seconds: float
     notice: str | None = None

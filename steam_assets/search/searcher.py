@@ -12,7 +12,7 @@ from steam_assets.columns import COLUMNS, TextColumn
 from steam_assets.encoder.loading import EncoderSettings, load_encoder
 from steam_assets.encoder.models import Model
 from steam_assets.search.queries import QueryEncoder, QueryEncoders
-from steam_assets.search.question import PER_GROUP, Question, check_text, check_vector
+from steam_assets.search.question import PER_GROUP, Question, check_encodable, check_text, check_vector
 from steam_assets.search.ranking import RankedRow, Ranking, rank
 from steam_assets.search.results import Group, Hit, NoSuchRow, NothingServed, SearchError, SearchResult, SearchTimeout
 from steam_assets.search.snippets import one_line, snippet, words_of
@@ -28,13 +28,15 @@ from steam_assets.targets import RunToSearch, run_to_search
 
 LEFT_OUT_KNOWN_S = 60.0
 """How long the number of rows that a search leaves out is believed: counting reads the whole table."""
+LEFT_OUT_WITHIN_S = 0.5
+"""What one search in that time may spend on counting: some 50,000 rows. Of larger tables the number is not known."""
 
 
 class Searcher:
     """Searches, each on a connection of its own from ``connect``, which it closes; a pool's gives itself back then.
 
-    Any number of threads may use it, where the encoders that ``load`` gives bear that. ``timeout_s`` is what a
-    statement may take; a search that takes longer ends with SearchTimeout.
+    Any number of threads may use it, where the encoders that ``load`` gives bear that. ``timeout_s`` is what each
+    statement of a search may take; one that takes longer ends it with SearchTimeout.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Searcher:
         timeout_s: float | None = None,
     ) -> None:
         self._connect = connect
-        self._encoders = QueryEncoders(load)
         self._columns = tuple(columns)
+        # Of each column its model, and after a `promote` that of a moment ago.
+        self._encoders = QueryEncoders(load, len(self._columns) + 1)
         self._timeout_s = timeout_s
-        self._left_out: dict[tuple[TextColumn, int], tuple[float, int]] = {}
+        self._runs: dict[TextColumn, EmbeddingRun] = {}  # which searches read a moment ago
+        self._left_out: dict[tuple[TextColumn, int], tuple[float, int | None]] = {}
 
     def search(
         self,
@@ -84,6 +88,7 @@ class Searcher:
     ) -> SearchResult:
         """The rows nearest to a stored one, by its vector; itself left out. Raises NoSuchRow when it has none."""
         question = Question(k, where, exact=exact, per_group=per_group)
+        check_encodable(str(row_id), "id")
         with self._reading(column) as (conn, found, started):
             stored = stored_vector(conn, column, found.run.run_id, str(row_id))
             if stored is None:
@@ -127,9 +132,8 @@ class Searcher:
 
     def _by_text(self, column: TextColumn, text: str, question: Question) -> SearchResult:
         began = time.perf_counter()
-        run: EmbeddingRun | None = None
-        vector: list[float] = []
-        cut: str | None = None
+        run = self._runs.get(column)
+        vector, cut = ([], None) if run is None else self._encoders.encode(column, run, text)
         while True:
             with self._reading(column) as (conn, found, _):
                 if run is not None and found.run.run_id == run.run_id:
@@ -137,7 +141,7 @@ class Searcher:
                     slow = why_slow(conn, column) if question.hybrid else None
                     return self._result(conn, column, found, question, ranking, began, (cut, slow), words_of(text))
             # No transaction waits for the model: loading it takes seconds. Where another run serves by then, once more.
-            run = found.run
+            run = self._runs[column] = found.run
             vector, cut = self._encoders.encode(column, run, text)
 
     def _result(
@@ -155,22 +159,27 @@ class Searcher:
         rows = read_rows(conn, column, [row.id for row in ranking.rows])
         why = None if question.exact or not ranking.how.startswith("exact") else why_exact(conn, column, run.run_id)
         nothing = "no embedded row fits the filter" if question.where else "nothing else is embedded yet"
-        known = [found.notice, *notices, None if rows else nothing, why]
+        left_out = self._count_left_out(conn, column, run.run_id)
+        refilled = left_out is None and column_runs(conn, column).target != run
+        filling = "the column is being filled with another run: rows that have its vectors are left out"
+        known = [found.notice, *notices, None if rows else nothing, why, filling if refilled else None]
         return SearchResult(
             column=str(column),
             model_name=run.model_name,
             run_id=run.run_id,
             hits=[_hit(row, rows[row.id], words) for row in ranking.rows],
-            left_out=self._count_left_out(conn, column, run.run_id),
+            left_out=left_out,
             how=ranking.how,
             seconds=time.perf_counter() - began,
             notice="; ".join(filter(None, known)) or None,
         )
 
-    def _count_left_out(self, conn: connection, column: TextColumn, run_id: int) -> int:
-        counted_at, rows = self._left_out.get((column, run_id), (float("-inf"), 0))
+    def _count_left_out(self, conn: connection, column: TextColumn, run_id: int) -> int | None:
+        counted_at, rows = self._left_out.get((column, run_id), (float("-inf"), None))
         if time.monotonic() - counted_at > LEFT_OUT_KNOWN_S:
-            rows = count_left_out(conn, column, run_id)
+            # First, so that searches of other threads take what was known before, and do not count too.
+            self._left_out[column, run_id] = time.monotonic(), rows
+            rows = count_left_out(conn, column, run_id, LEFT_OUT_WITHIN_S)
             self._left_out[column, run_id] = time.monotonic(), rows
         return rows
 
@@ -194,8 +203,8 @@ class Searcher:
 
 
 def _hit(row: RankedRow, found: FoundRow, words: Sequence[str]) -> Hit:
-    title = one_line(found.title) if found.title else None
-    group = None if row.group is None else Group(row.group, one_line(found.group_name) if found.group_name else None)
+    title = one_line(found.title or "") or None
+    group = None if row.group is None else Group(row.group, one_line(found.group_name or "") or None)
     return Hit(row.id, row.score, row.cosine, snippet(found.text, words, title), title, group)
 
 

@@ -14,7 +14,7 @@ LONGEST_ID = 1_000
 DEFAULT_K = 10
 
 
-class Question(BaseModel):
+class SearchRequest(BaseModel):
     """A search: for ``q`` in meaning, or for rows like the one with the id ``like``."""
 
     model_config = ConfigDict(extra="forbid")

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from steam_assets import __version__
-from steam_assets.service.answers import Health, Problem, Question, SearchAnswer, ServedColumns
+from steam_assets.service.answers import Health, Problem, SearchAnswer, SearchRequest, ServedColumns
 from steam_assets.service.door import Door
 from steam_assets.service.problems import RETRY_AFTER_S, Busy
 from steam_assets.service.search_service import SearchService
@@ -23,21 +23,27 @@ from steam_assets.service.search_service import SearchService
 T = TypeVar("T")
 
 PAGE = Path(__file__).with_name("page")
+AT_WORK = 8
+"""Searches, each with a connection; more of them would not be answered sooner."""
 MOST_WAITING = 64
 """Searches beyond those at work; who comes later is told at once that the service is busy."""
 SHOWN_INPUT = 60
 PROBLEMS: dict[int | str, dict[str, object]] = {
+    400: {"model": Problem, "description": "The service is asked by a name that it does not have."},
+    403: {"model": Problem, "description": "A page of another site asks."},
     404: {"model": Problem, "description": "There is no such row or column."},
     409: {"model": Problem, "description": "The column serves no run yet."},
     414: {"model": Problem, "description": "The question is too long."},
     422: {"model": Problem, "description": "The question cannot be understood."},
+    500: {"model": Problem, "description": "What nobody thought of; the service's log has it under the id given."},
     503: {"model": Problem, "description": "The database is away, or too many searches wait. Ask again."},
 }
+OF_COLUMNS: dict[int | str, dict[str, object]] = {status: PROBLEMS[status] for status in (400, 403, 409, 500, 503)}
 
 
 def create_app(service: SearchService, hosts: Collection[str] | None) -> FastAPI:
     """The application of a service that is warm; it answers to these host names, or with None to any."""
-    in_turn = Turns(service.connections, MOST_WAITING)
+    in_turn = Turns(AT_WORK, MOST_WAITING)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,11 +63,11 @@ def create_app(service: SearchService, hosts: Collection[str] | None) -> FastAPI
     app.add_middleware(Door, hosts=hosts)
 
     @app.get("/api/search", responses=PROBLEMS)
-    async def search(question: Annotated[Question, Query()]) -> SearchAnswer:
+    async def search(question: Annotated[SearchRequest, Query()]) -> SearchAnswer:
         """Rows near the question in meaning, best first, for each column asked."""
         return await in_turn(functools.partial(service.answer, question))
 
-    @app.get("/api/columns", responses={503: PROBLEMS[503]})
+    @app.get("/api/columns", responses=OF_COLUMNS)
     async def columns() -> ServedColumns:
         """The columns that searches read."""
         return ServedColumns(await in_turn(service.columns))

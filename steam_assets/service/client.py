@@ -22,36 +22,37 @@ def search_at(url: str, question: Mapping[str, object]) -> list[SearchResult]:
     """
     import urllib3
 
-    fields = {name: value_of(value) for name, value in question.items() if value is not None and value is not False}
+    fields = {
+        name: "true" if value is True else str(value)
+        for name, value in question.items()
+        if value is not None and value is not False
+    }
     place = f"{url.rstrip('/')}/api/search"
-    shown = re.sub("//[^/]*@", "//", url)  # a password may stand there
-    if not re.match("https?://[^/]", url):
+    if "@" in url:
         raise NoAnswer(
-            f"{shown!r} is no address of a `steam-assets serve`; expected one such as http://127.0.0.1:8000."
+            "The address of the service has an @; expected no user and no password in it, one such as "
+            "http://127.0.0.1:8000."
         )
+    if not re.match("https?://[^/]", url):
+        raise NoAnswer(f"{url!r} is no address of a `steam-assets serve`; expected one such as http://127.0.0.1:8000.")
     try:
         with urllib3.PoolManager(retries=False, timeout=TIMEOUT_S) as pool:
             response = pool.request("GET", place, fields=fields)
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         raise NoAnswer(
-            f"No `steam-assets serve` answers at {shown}: {' '.join(str(error).split())}. Start it, or search without "
+            f"No `steam-assets serve` answers at {url}: {' '.join(str(error).split())}. Start it, or search without "
             "it by leaving out --url and unsetting STEAM_ASSETS_SERVE_URL."
         ) from None
     try:
         answer: dict[str, Any] = json.loads(response.data)
         if response.status != 200:
-            raise NoAnswer(f"{shown} says: {answer['error']}")
+            raise NoAnswer(f"{url} says: {answer['error']}")
         return [result_of(found) for found in answer["results"]]
     except (ValueError, KeyError, TypeError):
         raise NoAnswer(
-            f"What answers at {shown} (status {response.status}) is no `steam-assets serve` of this version. "
+            f"What answers at {url} (status {response.status}) is no `steam-assets serve` of this version. "
             "Check --url or STEAM_ASSETS_SERVE_URL."
         ) from None
-
-
-def value_of(value: object) -> str:
-    """A parameter as the API reads it."""
-    return "true" if value is True else str(value)
 
 
 def result_of(found: dict[str, Any]) -> SearchResult:

@@ -13,6 +13,8 @@ from steam_assets.service.problems import Refusal, refusal_of
 LONGEST_QUERY_BYTES = 150_000
 """10,000 characters outside the first plane, percent-encoded, and the rest."""
 
+LONGEST_PATH = 200
+
 # The page loads nothing from elsewhere, and runs no script that is not a file of ours, whatever a text contains.
 HEADERS = {
     "Content-Security-Policy": (
@@ -64,8 +66,7 @@ class Door:
                 refusal = refusal_of(error)
                 if not status:
                     await send_refusal(refusal, send_on)
-        # The path alone: what people search for is theirs.
-        logger.info("%s %s %d, %.0f ms", scope["method"], scope["path"], status, 1000 * (time.monotonic() - began))
+        logger.info("%s %s %d, %.0f ms", scope["method"], shown_path(scope), status, 1000 * (time.monotonic() - began))
 
     def _refusal(self, scope: Scope) -> Refusal | None:
         """Why a request is not even looked at."""
@@ -73,12 +74,20 @@ class Door:
         host = host_of(headers.get("host", ""))
         if self._hosts is not None and host not in self._hosts:
             # A name of somebody else's that leads here: that is how a foreign page would read answers (DNS rebinding).
-            return Refusal(400, f"The host {host[:100]!r} is not served here; expected {' or '.join(self._hosts)}.")
+            return Refusal(
+                400, f"The host {host[:100]!r} is not served here; expected {' or '.join(sorted(self._hosts))}."
+            )
         if scope["path"].startswith("/api/") and headers.get("sec-fetch-site") == "cross-site":
             return Refusal(403, "Pages of other sites may not search here.")
         if len(scope["query_string"]) > LONGEST_QUERY_BYTES:
             return Refusal(414, f"The question is too long; expected at most {LONGEST_QUERY_BYTES:,} bytes.")
         return None
+
+
+def shown_path(scope: Scope) -> str:
+    """The path alone, as what people search for is theirs; as it came, so that it cannot write lines of its own."""
+    path: bytes = scope["raw_path"]
+    return path[:LONGEST_PATH].decode("ascii", "backslashreplace")
 
 
 def host_of(header: str) -> str:

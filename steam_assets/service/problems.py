@@ -10,7 +10,6 @@ import psycopg2
 from steam_assets.encoder.backend import CannotEmbed
 from steam_assets.errors import SteamAssetsError
 from steam_assets.search import NoSuchRow, NothingServed, SearchError, SearchTimeout
-from steam_assets.service.pool import PoolBusy
 from steam_assets.store.database import DatabaseUnavailable, is_connection_lost
 
 RETRY_AFTER_S = 2
@@ -45,7 +44,6 @@ STATUS: tuple[tuple[type[SteamAssetsError], int], ...] = (
     (UnknownColumn, 404),
     (NothingServed, 409),
     (SearchTimeout, 503),
-    (PoolBusy, 503),
     (Busy, 503),
     (SearchError, 422),
     (CannotEmbed, 422),

@@ -1,6 +1,6 @@
 """What the routes ask, in threads: searches, the columns that serve, and whether all of it is there. No HTTP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 import psycopg2
@@ -10,19 +10,18 @@ from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
 from steam_assets.errors import SteamAssetsError
 from steam_assets.row_counts import Counted, RowCounts
-from steam_assets.search import Searcher, SearchResult
-from steam_assets.service.answers import Health, Question, SearchAnswer, ServedColumn
-from steam_assets.service.pool import CONNECTIONS, ConnectionPool
+from steam_assets.search import NothingServed, Searcher, SearchResult
+from steam_assets.service.answers import Health, SearchAnswer, SearchRequest, ServedColumn
+from steam_assets.service.pool import ConnectionPool
 from steam_assets.service.problems import UnknownColumn, WrongQuestion
 from steam_assets.service.shared_encoder import shared_encoders
 from steam_assets.store.database import DatabaseAddress, connect, is_connection_lost
 from steam_assets.store.filters import FIELDS
-from steam_assets.store.hnsw import index_records
+from steam_assets.store.hnsw import serving_record
 from steam_assets.store.runs import EmbeddingRun
 from steam_assets.targets import model_of
 
 TIMEOUT_S = 30.0
-COUNTS_WAIT_S = 1.0
 WARM_UP = "a game about trains"
 
 
@@ -34,16 +33,12 @@ class SearchService:
         address: DatabaseAddress,
         load: Callable[[Model], Encoder],
         columns: Sequence[TextColumn] = COLUMNS,
-        connections: int = CONNECTIONS,
     ) -> None:
-        self.connections = connections
-        self._address = address
-        self._pool = ConnectionPool(address, connections)
-        self._load = shared_encoders(load)
+        self._pool = ConnectionPool(address)
+        self._load = shared_encoders(load, len(columns) + 1)
         self._searcher = Searcher(self._pool.connect, self._load, columns, timeout_s=TIMEOUT_S)
         # A count takes seconds: it is not for a connection that searches wait for.
         self._counts = RowCounts(lambda: connect(address), columns)
-        self._models: list[str] = []
 
     def warm_up(self) -> list[str]:
         """Load the models of the columns that serve, so that no search waits for that; their names.
@@ -53,11 +48,10 @@ class SearchService:
         serving = self._searcher.serving()
         for column, run in serving.items():
             self._load(model_of(run, column)).encode([WARM_UP])
-        self._models = sorted({run.model_name for run in serving.values()})
         self._counts.latest(0)
-        return self._models
+        return model_names(serving)
 
-    def answer(self, question: Question) -> SearchAnswer:
+    def answer(self, question: SearchRequest) -> SearchAnswer:
         """Search as asked; once more where the connection was lost, as all are when the server restarts."""
         try:
             return SearchAnswer(self._search(question))
@@ -66,7 +60,7 @@ class SearchService:
                 raise
         return SearchAnswer(self._search(question))
 
-    def _search(self, question: Question) -> list[SearchResult]:
+    def _search(self, question: SearchRequest) -> list[SearchResult]:
         if (question.q is None) == (question.like is None):
             raise WrongQuestion("Give either q, words to search for, or like, the id of a row.")
         column = None if question.column is None else self._find(question.column)
@@ -89,18 +83,17 @@ class SearchService:
 
     def columns(self) -> list[ServedColumn]:
         """The columns that serve, with the rows of the last count."""
-        counts = self._counts.latest(COUNTS_WAIT_S)
+        counts = self._counts.latest(0)
         return [self._served(column, run, counts.get(column)) for column, run in self._searcher.serving().items()]
 
     def health(self) -> Health:
-        """Whether the database answers, and a model is loaded."""
+        """Whether the database answers, and has a column to search; with the models that searches use now."""
         try:
-            # Not one of the pool's, which may all be at work.
-            connect(self._address).close()
-            database = True
+            return Health("ok", True, model_names(self._searcher.serving()))
+        except NothingServed:
+            return Health("unavailable", True, [])
         except (psycopg2.Error, SteamAssetsError):
-            database = False
-        return Health("ok" if database and self._models else "unavailable", database, self._models)
+            return Health("unavailable", False, [])
 
     def close(self) -> None:
         """End what is still being asked, and close the connections."""
@@ -117,7 +110,7 @@ class SearchService:
 
     def _served(self, column: TextColumn, run: EmbeddingRun, counted: Counted | None) -> ServedColumn:
         with closing(self._pool.connect()) as conn:
-            index = next((record for record in index_records(conn, column) if record.serves(run.run_id)), None)
+            index = serving_record(conn, column, run.run_id)
         rows = None if counted is None else counted.rows
         embeddable = 0 if rows is None else sum(rows.values()) - rows["blank"]
         return ServedColumn(
@@ -133,3 +126,8 @@ class SearchService:
             coverage_percent=None if rows is None else 100 * (rows["embedded"] / embeddable if embeddable else 1.0),
             counted_s_ago=None if counted is None else round(counted.age_s, 1),
         )
+
+
+def model_names(serving: Mapping[TextColumn, EmbeddingRun]) -> list[str]:
+    """The models of columns that serve, each once."""
+    return sorted({run.model_name for run in serving.values()})

@@ -8,10 +8,12 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steam_assets.encoder.address import is_loopback
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
-from steam_assets.errors import SteamAssetsError
+from steam_assets.encoder.threads import use_few_threads
 from steam_assets.logs import LARGEST_BYTES, ROTATED_KEPT, formatter
+from steam_assets.ports import port_busy, url_of
 from steam_assets.settings import make_home
 from steam_assets.store.database import DatabaseAddress
 
@@ -23,13 +25,9 @@ BACKLOG = 128
 MOST_REQUEST_LINE_BYTES = 200_000
 """More than door.py lets pass, so that it is door.py that says so."""
 LAST_ANSWERS_S = 1
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 logger = logging.getLogger("steam_assets")
-
-
-class PortBusy(SteamAssetsError):
-    """The address cannot be listened on."""
 
 
 def serve(
@@ -44,10 +42,23 @@ def serve(
             from steam_assets.service.app import create_app
             from steam_assets.service.search_service import SearchService
 
-            service = SearchService(address, load)
+            service = SearchService(address, with_few_threads(load))
             models = service.warm_up()
             say(f"Search is at {url_of(host, port)} with {', '.join(models)} - Ctrl-C stops it. Its log is {log}.")
-            server_of(create_app(service, LOOPBACK if is_loopback(host) else None)).run([listener])
+            server_of(create_app(service, hosts_of(host))).run([listener])
+
+
+def with_few_threads(load: Callable[[Model], Encoder]) -> Callable[[Model], Encoder]:
+    """``load``, with which torch uses as few threads as the queries of every model that was loaded so far need."""
+    threads = 1
+
+    def load_and_settle(model: Model) -> Encoder:
+        nonlocal threads
+        encoder = load(model)
+        threads = use_few_threads(encoder, threads)
+        return encoder
+
+    return load_and_settle
 
 
 def server_of(app: "FastAPI") -> "uvicorn.Server":
@@ -76,10 +87,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise PortBusy(
-            f"Port {port} on {host} cannot be used ({error.strerror}): another program may listen there, perhaps "
-            f"another `steam-assets serve`. Stop it, or choose another port with --port {port + 1}."
-        ) from None
+        raise port_busy(error, host, port, "serve") from None
     with listener:
         yield listener
 
@@ -102,11 +110,6 @@ def request_log(port: int) -> Iterator[Path]:
         handler.close()
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def url_of(host: str, port: int) -> str:
-    """Where a browser finds it."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def hosts_of(host: str) -> frozenset[str] | None:
+    """The names by which a service on this address is asked where only this machine can reach it; else None, any."""
+    return LOOPBACK | {f"[{host}]" if ":" in host else host} if is_loopback(host) else None

@@ -17,8 +17,6 @@ REMEMBERED = 1_000
 """Vectors, of 4 kB each with 1,024 numbers."""
 LONGEST_REMEMBERED = 1_000
 """Characters: nobody asks twice for more, and a thousand such texts are 1 to 4 MB."""
-MODELS_KEPT = 2
-"""That of the columns, and after a `promote` that of a moment ago."""
 
 Vector = NDArray[np.float32]
 
@@ -88,11 +86,11 @@ class SharedEncoder:
             vector.set_result(row)
 
 
-def shared_encoders(load: Callable[[Model], Encoder]) -> Callable[[Model], SharedEncoder]:
-    """``load`` for searches: the shared encoder of a model, the same one each time."""
+def shared_encoders(load: Callable[[Model], Encoder], kept: int) -> Callable[[Model], SharedEncoder]:
+    """``load`` for searches: the shared encoder of a model, the same one each time while ``kept`` are in use."""
     loading = threading.Lock()
 
-    @lru_cache(maxsize=MODELS_KEPT)
+    @lru_cache(maxsize=kept)
     def loaded(model: Model) -> SharedEncoder:
         return SharedEncoder(load(model))
 

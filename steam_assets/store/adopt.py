@@ -9,6 +9,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.store.ranges import cut_ranges
+from steam_assets.store.runs import add_note
 from steam_assets.store.states import BLANK_TEXT, in_range, names
 
 ADOPTION_SAMPLE = 200
@@ -35,12 +36,6 @@ ADOPT = sql.SQL("""
       AND {adoptable}
 """)
 
-MARK_ADOPTED = """
-    UPDATE public.embedding_runs
-    SET notes = concat_ws(E'\\n', notes, %(note)s)
-    WHERE run_id = %(run_id)s
-"""
-
 
 def count_adoptable(conn: connection, column: TextColumn) -> int:
     """Rows with a vector that another tool wrote."""
@@ -59,16 +54,21 @@ def sample_vectors(conn: connection, column: TextColumn, rows: int) -> tuple[lis
     return [text for text, _ in found], np.array([json.loads(vector) for _, vector in found], dtype=np.float32)
 
 
-def adopt_vectors(conn: connection, column: TextColumn, run_id: int, lowest_cosine: float, sampled: int) -> int:
-    """Stamp every adoptable row with the run and the digest of its text, a commit per id range; return how many."""
+def adopt_vectors(
+    conn: connection, column: TextColumn, run_id: int, rows: int, lowest_cosine: float, sampled: int
+) -> int:
+    """Stamp every adoptable row with the run and the digest of its text, a commit per id range; return how many.
+
+    The ``rows`` that were counted are noted with the run first.
+    """
+    with conn:
+        note = f"{column}: {rows} rows adopted; {sampled} encoded again, lowest cosine {lowest_cosine:.6f}"
+        add_note(conn, run_id, note)
     adopted = 0
     for id_range in cut_ranges(conn, column):
         with conn, conn.cursor() as cur:
             cur.execute(ADOPT.format(**_names(column), in_range=in_range(column, id_range), run_id=sql.Literal(run_id)))
             adopted += cur.rowcount
-    note = f"{column}: {adopted} rows adopted; {sampled} encoded again, lowest cosine {lowest_cosine:.6f}"
-    with conn, conn.cursor() as cur:
-        cur.execute(MARK_ADOPTED, {"run_id": run_id, "note": note})
     return adopted
 
 

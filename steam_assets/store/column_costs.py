@@ -6,7 +6,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.hnsw import index_records
+from steam_assets.store.hnsw import serving_record
 from steam_assets.store.states import names
 
 # The size as it is stored, compressed or not: looking at it reads no vector that lies outside its row.
@@ -48,7 +48,7 @@ def column_costs(conn: connection, column: TextColumn, run_id: int) -> ColumnCos
         vectors, vector_bytes = cursor.fetchone() or (0, 0)
         cursor.execute(ATTEMPTS, (column.qualified_table, column.vector, run_id))
         rows_encoded, seconds = cursor.fetchone() or (0, 0.0)
-    index = next((record for record in index_records(conn, column) if record.serves(run_id)), None)
+    index = serving_record(conn, column, run_id)
     return ColumnCosts(
         int(vectors), int(vector_bytes), None if index is None else index.bytes, int(rows_encoded), float(seconds)
     )

@@ -118,26 +118,26 @@ _embedded: dict[Path, DatabaseAddress] = {}
 """Where this process has found its embedded databases: asking the server each time takes longer than connecting."""
 
 
-def connect(address: DatabaseAddress) -> connection:
+def connect(address: DatabaseAddress, factory: type[connection] = connection) -> connection:
     """A connection in UTF-8 with the limits of limits.py, with autocommit off; whoever opens it closes it.
 
-    An embedded server that was killed is started again. Raises DatabaseUnavailable, also for a pooler that gives us no
-    session of our own, and for an encoding that does not say what its bytes mean.
+    It is of the class ``factory``. An embedded server that was killed is started again. Raises DatabaseUnavailable,
+    also for a pooler that gives us no session of our own, and for an encoding that does not say what its bytes mean.
     """
     try:
-        return _connect(address)
+        return _connect(address, factory)
     except DatabaseUnavailable as error:
         directory = next((place for place, known in _embedded.items() if known.dsn == address.dsn), None)
         if directory is None or not error.is_passing:
             raise
     del _embedded[directory]
     embedded.start(directory)
-    return _connect(address)
+    return _connect(address, factory)
 
 
-def _connect(address: DatabaseAddress) -> connection:
+def _connect(address: DatabaseAddress, factory: type[connection]) -> connection:
     try:
-        conn = _open(address)
+        conn = _open(address, factory)
         try:
             _check_encoding(address, conn)
             conn.autocommit = True
@@ -151,8 +151,9 @@ def _connect(address: DatabaseAddress) -> connection:
     return conn
 
 
-def _open(address: DatabaseAddress) -> connection:
-    opened: connection = psycopg2.connect(make_dsn(**{**DEFAULTS, **address.words}), client_encoding="UTF8")
+def _open(address: DatabaseAddress, factory: type[connection] = connection) -> connection:
+    dsn = make_dsn(**{**DEFAULTS, **address.words})
+    opened: connection = psycopg2.connect(dsn, connection_factory=factory, client_encoding="UTF8")
     return opened
 
 

@@ -3,7 +3,7 @@
 No function here commits: the caller owns the transaction.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,8 @@ from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
 from steam_assets.columns import TextColumn
+from steam_assets.errors import SteamAssetsError
+from steam_assets.store.server import check_writable
 from steam_assets.store.states import names
 
 IDS_AT_ONCE = 10_000
@@ -24,6 +26,11 @@ RECORD = """
             dagster_run_id)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     RETURNING evaluation_id
+"""
+
+MAY_RECORD = """
+    SELECT has_table_privilege('public.embedding_evaluations', 'SELECT')
+       AND has_table_privilege('public.embedding_evaluations', 'INSERT')
 """
 
 NEWEST = """
@@ -68,6 +75,18 @@ class StoredEvaluation:
     evaluated_at: datetime
 
 
+def check_recordable(conn: connection) -> None:
+    """Raise SteamAssetsError where no evaluation can be stored: nothing can be written here, or not by this user."""
+    check_writable(conn)
+    with conn.cursor() as cursor:
+        cursor.execute(MAY_RECORD)
+        if cursor.fetchone() != (True,):
+            raise SteamAssetsError(
+                f"{conn.info.user} may not store evaluations: it lacks SELECT, INSERT ON public.embedding_evaluations. "
+                "Make it a member of steam_assets_writer with infra/sql/roles.sql, or evaluate as its owner."
+            )
+
+
 def record_evaluation(
     conn: connection,
     column: TextColumn,
@@ -102,14 +121,6 @@ def newest_evaluations(
     with conn.cursor() as cursor:
         cursor.execute(NEWEST, {"table": column.qualified_table, "vector": column.vector, **asked})
         return [StoredEvaluation(*row) for row in cursor.fetchall()]
-
-
-def stored_scores(conn: connection, evaluation_id: int) -> Mapping[str, Sequence[object]] | None:
-    """The scores of each query of an evaluation, as they were written; None where there are none."""
-    with conn.cursor() as cursor:
-        cursor.execute("SELECT scores FROM public.embedding_evaluations WHERE evaluation_id = %s", (evaluation_id,))
-        found = cursor.fetchone()
-    return None if found is None else found[0]
 
 
 def rows_of_ids(conn: connection, column: TextColumn, run_id: int, ids: Collection[str]) -> dict[str, bool]:

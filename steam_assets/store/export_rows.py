@@ -12,12 +12,12 @@ from steam_assets.columns import TextColumn
 from steam_assets.embeddings import Ids
 from steam_assets.errors import SteamAssetsError
 from steam_assets.store.states import names
+from steam_assets.store.vector_pages import numbers_sent, sent_vectors
 
 PAGE_ROWS = 2_048
 PAGE_BYTES = 8 << 20
 """Of vectors in one answer; on its way here each byte is two characters."""
 NUMBER_BYTES = 4
-SENT_HEADER_BYTES = 4  # int16 dimension, int16 unused
 
 # A row that has a run and no digest was stamped by another tool: nobody knows the text its vector was made of.
 # A text that has changed since does not matter here, as it does not to searches: the digest tells.
@@ -111,16 +111,13 @@ def read_vectors(
 
 
 def _page(column: TextColumn, rows: Sequence[tuple[int | str, memoryview, memoryview]], dimension: int) -> VectorPage:
-    expected = SENT_HEADER_BYTES + NUMBER_BYTES * dimension
     for id_, _, sent in rows:
-        if len(sent) != expected:
-            found = (len(sent) - SENT_HEADER_BYTES) // NUMBER_BYTES
+        if (found := numbers_sent(sent)) != dimension:
             raise SteamAssetsError(
                 f"{column}: the vector of {id_!r} has {found} numbers, and its run's have {dimension}. "
                 f"`steam-assets embed {column}` makes it anew."
             )
-    body = b"".join(bytes(sent[SENT_HEADER_BYTES:]) for _, _, sent in rows)
-    vectors = np.frombuffer(body, dtype=">f4").astype(np.float32).reshape(len(rows), dimension)
+    vectors = sent_vectors([sent for _, _, sent in rows], dimension)
     return VectorPage([id_ for id_, _, _ in rows], [bytes(digest) for _, digest, _ in rows], vectors)
 
 

@@ -6,8 +6,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.search import Neighbour, estimated_rows
-from steam_assets.store.states import names
+from steam_assets.store.search import Neighbour
+from steam_assets.store.states import estimated_rows, names
 from steam_assets.store.variants import ALL_ROWS, vector_literal
 
 INDEXED_CHARACTERS = 100_000

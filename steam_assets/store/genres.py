@@ -16,15 +16,26 @@ FIRST_OWN_ID = 1_000_000_001
 """Published ids are small: the next number behind them may be published one day, for another genre."""
 ADDING = "steam_assets genres"
 
-# A database of the predecessor may lack these tables, and a user the right to them: pages load there all the same.
+# A database of the predecessor may lack these tables, or the key that says which entry is new, and a user the right to
+# them: pages load there all the same.
 TAKES = """
     SELECT count(*) = 2
     FROM pg_class AS c
     JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public'
-      AND c.relname IN ('genres', 'application_genres')
       AND has_table_privilege(c.oid, 'SELECT')
       AND has_table_privilege(c.oid, 'INSERT')
+      AND (c.relname = 'genres' OR c.relname = 'application_genres' AND EXISTS (
+          SELECT
+          FROM pg_index AS x
+          WHERE x.indrelid = c.oid
+            AND x.indisunique
+            AND x.indisvalid
+            AND x.indpred IS NULL
+            AND (SELECT array_agg(a.attname::text ORDER BY a.attname)
+                 FROM pg_attribute AS a
+                 WHERE a.attrelid = c.oid
+                   AND a.attnum = ANY (x.indkey[0:x.indnkeyatts - 1])) = ARRAY['appid', 'genre_id']))
 """
 
 UNKNOWN = """

@@ -9,21 +9,19 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.projections import current_projection
+from steam_assets.store.projections import current_projection, projection_table
 from steam_assets.store.variants import SearchIndex, Variant, find_variant
 
 LONGEST_NAME_BYTES = 63
 BEING_BUILT, REPLACED = "_new", "_old"
 """Endings of an index that is being built, and of one that another has replaced."""
 
-PROJECTED = "embedding_projected_"
-"""Tables of projected vectors (projections.py) are called so, and then by the projection's number."""
-
 # By name: a dump brings both the record and the index, but not its oid.
 RECORDS = """
     SELECT ours.variant, ours.run_id, ours.index_name, ours.projection_id,
            ours.m, ours.ef_construction, ours.ef_search, ours.recall,
-           ours.rows, ours.bytes, ours.seconds, ours.details, ours.dagster_run_id, ours.built_at,
+           ours.rows, ours.bytes, ours.seconds, ours.details, ours.built_at,
+           coalesce((ours.details ->> 'chosen_at')::timestamptz, ours.built_at) AS chosen_at,
            EXISTS (
                SELECT
                FROM pg_index AS x
@@ -35,7 +33,7 @@ RECORDS = """
     FROM public.embedding_indexes AS ours
     WHERE ours.table_name = %(table)s
       AND ours.vector_column = %(vector)s
-    ORDER BY ours.built_at DESC, ours.variant
+    ORDER BY chosen_at DESC, ours.variant
 """
 
 EXISTS = """
@@ -52,7 +50,8 @@ EXISTS = """
 class IndexRecord:
     """An index that we built: of which run, how, and the recall@10 it had at ``ef_search``; None until measured.
 
-    ``is_there`` is false when it was dropped since, or a crash left it invalid.
+    ``bytes`` are with those of a side table. ``chosen_at`` is when it was asked for: built again because it was lost,
+    it keeps that. ``is_there`` is false when it was dropped since, or a crash left it invalid.
     """
 
     variant: str
@@ -67,18 +66,14 @@ class IndexRecord:
     bytes: int
     seconds: float
     details: Mapping[str, object] | None
-    dagster_run_id: str | None
     built_at: datetime
+    chosen_at: datetime
     is_there: bool
-
-    def serves(self, run_id: int) -> bool:
-        """Whether searches of this run may go through it."""
-        return self.is_there and self.run_id == run_id and self.recall is not None
 
     @property
     def projection(self) -> str | None:
         """The table of projected vectors that is indexed instead of the column's."""
-        return None if self.projection_id is None else f"{PROJECTED}{self.projection_id}"
+        return None if self.projection_id is None else projection_table(self.projection_id)
 
 
 def index_name(column: TextColumn, variant: Variant) -> str:
@@ -98,37 +93,45 @@ def schema_of(column: TextColumn, variant: Variant) -> str:
 
 
 def serving_index(conn: connection, column: TextColumn, run_id: int) -> SearchIndex | None:
-    """The index that searches of this run go through, the newest of ours; None when they compare every row.
+    """The index that searches of this run go through, as they ask it; None when they compare every row."""
+    record = serving_record(conn, column, run_id)
+    if record is None:
+        return None
+    return SearchIndex(record.name, find_variant(record.variant), record.ef_search, record.projection)
 
-    It is valid, holds the vectors of this run alone, and its recall was measured.
+
+def serving_record(conn: connection, column: TextColumn, run_id: int) -> IndexRecord | None:
+    """The index that searches of this run go through: the one chosen last of those that can be asked.
+
+    It is valid, holds the vectors of this run alone, as they are now, and its recall was measured.
     """
-    for record in index_records(conn, column):
-        if record.serves(run_id):
-            return SearchIndex(record.name, find_variant(record.variant), record.ef_search, record.projection)
-    return None
+    return next((record for record in index_records(conn, column) if _can_be_asked(conn, column, run_id, record)), None)
+
+
+def is_up_to_date(conn: connection, column: TextColumn, record: IndexRecord) -> bool:
+    """Whether an index has every row as it is: one over a projection only until rows are written."""
+    return record.projection_id is None or current_projection(conn, column, record.run_id) is not None
 
 
 def index_records(conn: connection, column: TextColumn) -> list[IndexRecord]:
-    """Every index of the column that we built and nobody has asked to drop, the newest first."""
+    """Every index of the column that we built and nobody has asked to drop, the one chosen last first."""
     names = {"schema": column.schema, "table": column.qualified_table, "vector": column.vector}
     with conn.cursor() as cursor:
         cursor.execute(RECORDS, names)
         return [IndexRecord(*row) for row in cursor.fetchall()]
 
 
-def variants_to_build(conn: connection, column: TextColumn, run_id: int) -> list[str]:
-    """Variants of which the column had an index that does not serve this run, or not any more.
+def lost_indexes(conn: connection, column: TextColumn, run_id: int) -> list[IndexRecord]:
+    """Indexes that the column had and that cannot be asked for this run, or not any more.
 
-    It was dropped for bulk work, is of another run, or of a projection that rows were written after.
+    They were dropped for bulk work, are of another run, or of a projection that rows were written after.
     """
-    records = index_records(conn, column)
-    is_projected = any(record.projection_id is not None for record in records)
-    current = current_projection(conn, column, run_id) if is_projected else None
-    return [
-        record.variant
-        for record in records
-        if not record.serves(run_id) or (record.projection_id is not None and current is None)
-    ]
+    return [record for record in index_records(conn, column) if not _can_be_asked(conn, column, run_id, record)]
+
+
+def variants_to_build(conn: connection, column: TextColumn, run_id: int) -> list[str]:
+    """The variants of lost indexes, which are built again."""
+    return [record.variant for record in lost_indexes(conn, column, run_id)]
 
 
 def is_valid(conn: connection, schema: str, name: str) -> bool | None:
@@ -142,3 +145,8 @@ def is_valid(conn: connection, schema: str, name: str) -> bool | None:
 def qualified(column: TextColumn, variant: Variant, ending: str = "") -> sql.Identifier:
     """The index's name in SQL, or that of the one being built or replaced."""
     return sql.Identifier(schema_of(column, variant), index_name(column, variant) + ending)
+
+
+def _can_be_asked(conn: connection, column: TextColumn, run_id: int, record: IndexRecord) -> bool:
+    measured = record.is_there and record.run_id == run_id and record.recall is not None
+    return measured and is_up_to_date(conn, column, record)

@@ -8,13 +8,14 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.hnsw import BEING_BUILT, PROJECTED, index_name
+from steam_assets.store.hnsw import BEING_BUILT, index_name
 from steam_assets.store.hnsw_checks import IndexImpossible
 from steam_assets.store.hnsw_drop import drop_concurrently
 from steam_assets.store.hnsw_size import BuildSettings
 from steam_assets.store.interruptible import execute_interruptibly
-from steam_assets.store.states import names
+from steam_assets.store.projections import projection_table
 from steam_assets.store.variants import Variant
+from steam_assets.store.vector_pages import count_vectors
 
 CLIENT_CHECKED = "5s"
 """The server looks so often whether its client lives: a build whose client was killed ends, and its lock with it."""
@@ -29,7 +30,6 @@ CREATE = sql.SQL("""
     WITH (m = {m}, ef_construction = {ef_construction})
     {of_run}
 """)
-COUNT = sql.SQL("SELECT count(*) FROM {table} AS t WHERE t.{run} = {run_id} AND t.{vector} IS NOT NULL")
 COUNT_PROJECTED = sql.SQL("SELECT count(*) FROM {source}")
 
 # Nothing limits a build: who waits for its locks is told, and the locks hold up neither readers nor writers. The last
@@ -81,7 +81,7 @@ class IndexPlan:
         """The table that is indexed: the column's, or that of its projected vectors."""
         if self.projection_id is None:
             return sql.Identifier(self.column.schema, self.column.table)
-        return sql.Identifier("public", f"{PROJECTED}{self.projection_id}")
+        return sql.Identifier("public", projection_table(self.projection_id))
 
     def create(self, settings: BuildSettings) -> sql.Composed:
         """The statement that builds it under its passing name."""
@@ -100,15 +100,17 @@ class IndexPlan:
 
 def count_indexed(conn: connection, plan: IndexPlan) -> int:
     """Rows that will be in the index; raises IndexImpossible for none."""
-    statement = COUNT if plan.projection_id is None else COUNT_PROJECTED
-    with conn.cursor() as cursor:
-        cursor.execute(statement.format(**names(plan.column), run_id=sql.Literal(plan.run_id), source=plan.source))
-        (rows,) = cursor.fetchone() or (0,)
+    if plan.projection_id is None:
+        rows = count_vectors(conn, plan.column, plan.run_id)
+    else:
+        with conn.cursor() as cursor:
+            cursor.execute(COUNT_PROJECTED.format(source=plan.source))
+            (rows,) = cursor.fetchone() or (0,)
     if not rows:
         raise IndexImpossible(
             f"{plan.column} has no vector of run {plan.run_id} to index. Run `steam-assets embed {plan.column}`."
         )
-    return int(rows)
+    return rows
 
 
 def create_index(

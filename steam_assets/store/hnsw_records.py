@@ -6,7 +6,7 @@ from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.hnsw import index_name
+from steam_assets.store.hnsw import BEING_BUILT, REPLACED, index_name
 from steam_assets.store.variants import Variant
 
 DEFAULT_EF_SEARCH = 40  # pgvector's; no search uses it before the index is measured
@@ -42,11 +42,12 @@ MEASURED = """
       AND variant = %(variant)s
 """
 
+# Bulk work drops what a killed build has left, too.
 BUILT_AGAIN = """
     DELETE FROM public.embedding_dropped_indexes
     WHERE table_name = %s
       AND vector_column = %s
-      AND index_name = %s
+      AND index_name = ANY (%s)
 """
 
 FORGET = """
@@ -68,7 +69,6 @@ def record_build(
 
     ``values`` are run_id, projection_id, m, ef_construction, rows, bytes, seconds and dagster_run_id. Does not commit.
     """
-    name = index_name(column, variant)
     with conn.cursor() as cursor:
         cursor.execute(
             RECORD,
@@ -77,13 +77,13 @@ def record_build(
                 "table": column.qualified_table,
                 "vector": column.vector,
                 "variant": variant.name,
-                "name": name,
+                "name": index_name(column, variant),
                 "ef_search": DEFAULT_EF_SEARCH,
                 "details": Json(dict(details)),
             },
         )
         if not variant.projected:
-            cursor.execute(BUILT_AGAIN, (column.qualified_table, column.vector, name))
+            cursor.execute(BUILT_AGAIN, (column.qualified_table, column.vector, _names(column, variant)))
 
 
 def record_recall(
@@ -109,8 +109,14 @@ def record_recall(
         )
 
 
-def forget_index(conn: connection, column: TextColumn, variant: Variant) -> None:
-    """Delete every record of an index, so that nothing builds it again. Does not commit."""
+def forget_index(conn: connection, column: TextColumn, variant: Variant) -> bool:
+    """Delete every record of an index, so that nothing builds it again; whether there was one. Does not commit."""
     with conn.cursor() as cursor:
         cursor.execute(FORGET, (column.qualified_table, column.vector, variant.name))
-        cursor.execute(BUILT_AGAIN, (column.qualified_table, column.vector, index_name(column, variant)))
+        forgotten = cursor.rowcount
+        cursor.execute(BUILT_AGAIN, (column.qualified_table, column.vector, _names(column, variant)))
+        return forgotten + cursor.rowcount > 0
+
+
+def _names(column: TextColumn, variant: Variant) -> list[str]:
+    return [index_name(column, variant) + ending for ending in ("", BEING_BUILT, REPLACED)]

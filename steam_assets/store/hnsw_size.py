@@ -69,7 +69,7 @@ def settings_for(
         )
     server = _server_settings(conn)
     needed = int(rows * graph_bytes(variant, dimension, m) * HEADROOM) + BLOCK_BYTES
-    memory = max(server["maintenance_work_mem"], min(needed, most_memory(conn, server)))
+    memory = min(max(server["maintenance_work_mem"], needed), most_memory(conn, server))
     return BuildSettings(m, ef_construction, memory, needed, _workers(conn, rows, server))
 
 
@@ -83,15 +83,15 @@ def most_memory(conn: connection, server: dict[str, int]) -> int:
     """What a build may take: half of what is free on this machine, or what a server elsewhere has been given.
 
     Of another machine only its settings are known; shared_buffers is a quarter of its memory by PostgreSQL's advice.
-    ``STEAM_ASSETS_INDEX_MEMORY_MB`` decides where it is set.
+    It is never less than the server's maintenance_work_mem, unless ``STEAM_ASSETS_INDEX_MEMORY_MB`` says so.
     """
     if (megabytes := integer_setting("STEAM_ASSETS_INDEX_MEMORY_MB")) is not None:
         return megabytes << 20
     if not is_here(conn):
-        return server["shared_buffers"]
+        return max(server["maintenance_work_mem"], server["shared_buffers"])
     import psutil
 
-    return int(SHARE_OF_FREE_MEMORY * psutil.virtual_memory().available)
+    return max(server["maintenance_work_mem"], int(SHARE_OF_FREE_MEMORY * psutil.virtual_memory().available))
 
 
 def is_here(conn: connection) -> bool:

@@ -18,7 +18,7 @@ State = Literal["blank", "failed", "embedded", "stale", "missing"]
 JUDGE = sql.SQL("""
     SELECT new.number,
            t.xmin::text::bigint,
-           decode(md5(t.{text}), 'hex'),
+           decode(md5(coalesce(t.{text}, '')), 'hex'),
            CASE WHEN t.{text} ~ '\\S' THEN {state} ELSE 'blank' END
     FROM unnest({ids}::{type}[]) WITH ORDINALITY AS new (id, number)
     JOIN {table} AS t ON t.{id} = new.id
@@ -27,12 +27,6 @@ JUDGE = sql.SQL("""
 """)
 
 TEXTS = sql.SQL("SELECT t.{id}, t.{text} FROM {table} AS t WHERE t.{id} = ANY ({ids}::{type}[])")
-
-NOTE = """
-    UPDATE public.embedding_runs
-    SET notes = concat_ws(E'\\n', notes, %(note)s)
-    WHERE run_id = %(run_id)s
-"""
 
 
 @dataclass(frozen=True)
@@ -60,12 +54,6 @@ def texts_of(conn: connection, column: TextColumn, ids: Ids) -> Mapping[int | st
     with conn.cursor() as cur:
         cur.execute(TEXTS.format(**_names(column, ids)))
         return dict(cur.fetchall())
-
-
-def note_import(conn: connection, run_id: int, note: str) -> None:
-    """Write down with a run where vectors of it come from. Does not commit."""
-    with conn.cursor() as cur:
-        cur.execute(NOTE, {"note": note, "run_id": run_id})
 
 
 def _names(column: TextColumn, ids: Sequence[int | str]) -> dict[str, sql.Composable]:

@@ -7,18 +7,12 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
+from steam_assets.store.catalog import find_table
 from steam_assets.store.states import names
 
 PAGE_ROWS = 500
+ITEM_COLUMNS = {"name", "short_description", "about_the_game", "detailed_description"}
 LONG = sql.SQL("coalesce(nullif(btrim(t.about_the_game), ''), t.detailed_description)")
-
-HAS_COLUMNS = """
-    SELECT count(*) = 4
-    FROM information_schema.columns
-    WHERE table_schema = %s
-      AND table_name = %s
-      AND column_name IN ('name', 'short_description', 'about_the_game', 'detailed_description')
-"""
 
 COUNT = sql.SQL("SELECT count(*) FROM {table}")
 
@@ -55,10 +49,9 @@ class ItemTexts:
 
 
 def has_item_texts(conn: connection, column: TextColumn) -> bool:
-    """Whether the column's table has a name, a short description and long ones."""
-    with conn.cursor() as cursor:
-        cursor.execute(HAS_COLUMNS, (column.schema, column.table))
-        return cursor.fetchone() == (True,)
+    """Whether the column's table has a name, a short description and long ones, whoever may read them."""
+    table = find_table(conn, column.schema, column.table)
+    return table is not None and set(table.columns) >= ITEM_COLUMNS
 
 
 def count_pages(conn: connection, column: TextColumn) -> int:

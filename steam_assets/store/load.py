@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from psycopg2.errors import ForeignKeyViolation
 from psycopg2.extensions import TransactionRollbackError
 from psycopg2.extensions import connection as Connection  # noqa: N812
 
@@ -24,7 +25,7 @@ CHUNK_ROWS = 5_000
 CHUNK_CHARACTERS = 16_000_000
 COUNTED_EVERY_ROWS = 10_000
 WRITE_ATTEMPTS = 5
-"""A chunk that another session deadlocks with is written again: nothing of it is in the table yet."""
+"""A chunk that another session is in the way of is written again: nothing of it is in the table yet."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _write_chunk(conn: Connection, upsert: Upsert, rows: list[StagedRow]) -> tup
                     cursor, {int(row.key[0]): row.genres for row in rows if row.line not in refused and row.genres}
                 )
             return outcome, added
-        except TransactionRollbackError:
+        except (TransactionRollbackError, ForeignKeyViolation):  # of a genre that has just got its published number
             if attempt == WRITE_ATTEMPTS:
                 raise
             attempt += 1

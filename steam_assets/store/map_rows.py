@@ -11,6 +11,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.store.catalog import find_table
 from steam_assets.store.states import BLANK_TEXT, names
+from steam_assets.store.vector_pages import sent_vectors
 
 PAGE_ROWS = 2_000
 """8 MB of vectors of 1,024 numbers."""
@@ -165,7 +166,7 @@ def read_map_pages(conn: connection, rows: MapRows, sample: int) -> Iterator[Map
             [str(id_) for id_ in ids],
             [name or "" for name in found_names],
             [tuple(found) for found in groups],
-            _floats(vectors, rows.dimension),
+            sent_vectors(vectors, rows.dimension),
         )
         after = sql.SQL("t.{} > {}").format(sql.Identifier(rows.column.id), sql.Literal(ids[-1]))
 
@@ -181,12 +182,6 @@ def read_map_texts(conn: connection, rows: MapRows, sample: int) -> dict[str, st
     with conn.cursor() as cur:
         cur.execute(statement)
         return {id_: text or "" for id_, text in cur.fetchall()}
-
-
-def _floats(sent: tuple[memoryview, ...], dimension: int) -> NDArray[np.float32]:
-    """Vectors as pgvector's vector_send writes them: its length and an unused int16, then big-endian floats."""
-    layout = np.dtype([("length", ">i2"), ("unused", ">i2"), ("numbers", ">f4", (dimension,))])
-    return np.frombuffer(b"".join(sent), dtype=layout)["numbers"].astype(np.float32)
 
 
 def _drawn(column: TextColumn, run_id: int) -> sql.Composed:

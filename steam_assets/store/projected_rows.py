@@ -14,12 +14,12 @@ from steam_assets.embeddings import Ids
 from steam_assets.errors import SteamAssetsError
 from steam_assets.store.binary_copy import HEADER, TRAILER
 from steam_assets.store.limits import unlimited
-from steam_assets.store.projections import STATE, Fitted, Projection
-from steam_assets.store.side_tables import create_table, drop_leftovers, drop_table
+from steam_assets.store.projections import PROJECTED, STATE, Fitted, Projection, projection_table
+from steam_assets.store.side_tables import claimed, create_table, drop_leftovers, drop_table
 from steam_assets.store.states import names
 from steam_assets.store.vector_pages import vector_pages
 
-PATTERN = "^embedding_projected_[0-9]+$"
+PATTERN = f"^{PROJECTED}[0-9]+$"
 
 # AS SELECT, so that a text id keeps its type and collation; COPY sends int8. Rows are short enough to stay inline.
 CREATE = sql.SQL("""
@@ -80,7 +80,7 @@ UNUSED = """
     ORDER BY p.projection_id
 """
 
-KNOWN = "SELECT 'embedding_projected_' || projection_id FROM public.embedding_projections"
+KNOWN = "SELECT projection_id FROM public.embedding_projections"
 
 
 class WrittenMeanwhile(SteamAssetsError):
@@ -93,7 +93,7 @@ def fill_projection(conn: connection, column: TextColumn, projection: Projection
     Returns how many rows it has, counted there. Raises WrittenMeanwhile where vectors were written since it was
     recorded; then, and on any other error, table and record are gone. The connection is in autocommit.
     """
-    with forgotten_on_error(conn, projection), unlimited(conn):
+    with claimed(conn, projection.table), forgotten_on_error(conn, projection), unlimited(conn):
         project_rows(conn, column, projection.run_id, projection.fitted, projection.table)
         _grant(conn, column, projection)
         return _finish(conn, column, projection)
@@ -134,9 +134,10 @@ def _finish(conn: connection, column: TextColumn, projection: Projection) -> int
         if not missing:
             cursor.execute(FINISH, {**of, "rows": rows, "projection_id": projection.projection_id})
         if missing or not cursor.rowcount:
+            lacking = f", and {missing:,} rows are missing from the projection" if missing else ""
             raise WrittenMeanwhile(
-                f"{column} was written to while its vectors were projected: {missing:,} rows are missing from the "
-                f"projection. Run `steam-assets index build {column} --variant pca` again when no run writes to it."
+                f"{column} was written to while its vectors were projected{lacking}. Run `steam-assets index build "
+                f"{column} --variant pca` again when no run writes to it."
             )
     return int(rows)
 
@@ -154,7 +155,12 @@ def forgotten_on_error(conn: connection, projection: Projection) -> Iterator[Non
 
 def drop_projection(conn: connection, projection_id: int) -> None:
     """Drop a side table, with an index that it may have, and forget its matrix."""
-    drop_table(conn, f"embedding_projected_{projection_id}")
+    drop_table(conn, projection_table(projection_id))
+    forget_projection(conn, projection_id)
+
+
+def forget_projection(conn: connection, projection_id: int) -> None:
+    """Delete the matrix; a side table without one goes with the next drop_unused_projections."""
     with conn.cursor() as cursor:
         cursor.execute(FORGET, (projection_id,))
 
@@ -169,21 +175,20 @@ def drop_unused_projections(conn: connection, column: TextColumn) -> list[int]:
         cursor.execute(UNUSED, {"table": column.qualified_table, "vector": column.vector})
         unused = [number for (number,) in cursor.fetchall()]
         cursor.execute(KNOWN)
-        known = {name for (name,) in cursor.fetchall()}
-    gone = drop_leftovers(conn, PATTERN, known - {f"embedding_projected_{number}" for number in unused})
+        kept = {projection_table(number) for (number,) in cursor.fetchall() if number not in unused}
+    gone = drop_leftovers(conn, PATTERN, kept)
     dropped = []
     for number in unused:
         # One that belongs to somebody else stays, and its record with it.
-        if f"embedding_projected_{number}" in gone or not _exists(conn, number):
-            with conn.cursor() as cursor:
-                cursor.execute(FORGET, (number,))
+        if projection_table(number) in gone or not _exists(conn, number):
+            forget_projection(conn, number)
             dropped.append(number)
     return dropped
 
 
 def _exists(conn: connection, projection_id: int) -> bool:
     with conn.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"public.embedding_projected_{projection_id}",))
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"public.{projection_table(projection_id)}",))
         return cursor.fetchone() == (True,)
 
 

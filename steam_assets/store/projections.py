@@ -20,8 +20,13 @@ Floats = NDArray[np.float32]
 MATRICES_KEPT = 8
 """By a process that searches: one of 256 x 1,024 numbers is 1 MB, and takes some 10 ms to read."""
 
+PROJECTED = "embedding_projected_"
+"""Side tables are called so, and then by the projection's number."""
+
 # Every attempt at a range is recorded before it writes a vector, and taking over another tool's vectors is noted with
-# the run. Attempts are counted too: one may get its number, and be seen only after a later one.
+# the run. Attempts are counted too: one may get its number, and be seen only after a later one. One that has ended
+# without a forward and without a row changed nothing; of one with forwards, the server may have kept a chunk and been
+# lost before it said so.
 STATE = """
     SELECT jsonb_build_object(
         'attempts', count(*),
@@ -31,41 +36,25 @@ STATE = """
     WHERE table_name = %(table)s
       AND vector_column = %(vector)s
       AND run_id = %(run_id)s
+      AND (rows_written = 0 AND details ->> 'forwards' = '0') IS NOT TRUE
 """
 
-WRITING = f"""
-    SELECT EXISTS (
-        SELECT
-        FROM public.embedding_run_ranges
-        WHERE table_name = %(table)s
-          AND vector_column = %(vector)s
-          AND run_id = %(run_id)s
-          AND status = 'running'
-          AND NOT ({LOST})
-    )
-"""  # noqa: S608 (a constant)
-
+# In one statement, which sees one moment: a run that begins after it is not in the state.
 RECORD = f"""
     INSERT INTO public.embedding_projections
            (table_name, vector_column, run_id, dimension, components, matrix, digest, rows_fitted, explained,
             state)
     SELECT %(table)s, %(vector)s, %(run_id)s, %(dimension)s, %(components)s, %(matrix)s, %(digest)s,
            %(rows_fitted)s, %(explained)s, ({STATE})
+    WHERE NOT EXISTS (
+        SELECT
+        FROM public.embedding_run_ranges
+        WHERE table_name = %(table)s
+          AND vector_column = %(vector)s
+          AND run_id = %(run_id)s
+          AND status = 'running'
+          AND NOT ({LOST}))
     RETURNING projection_id
-"""
-
-# The one that searches go through, if an index is recorded over one; a newer one gets its index first.
-FIND = f"""
-    SELECT p.projection_id, p.run_id, p.digest, p.rows_fitted, p.explained, p.rows,
-           p.state = ({STATE}) AND to_regclass('public.embedding_projected_' || p.projection_id) IS NOT NULL
-    FROM public.embedding_projections AS p
-    WHERE p.table_name = %(table)s
-      AND p.vector_column = %(vector)s
-      AND p.run_id = %(run_id)s
-      AND p.filled_at IS NOT NULL
-      AND (%(projection_id)s IS NULL OR p.projection_id = %(projection_id)s)
-    ORDER BY p.projection_id DESC
-    LIMIT 1
 """  # noqa: S608 (a constant)
 
 INDEXED = """
@@ -76,6 +65,20 @@ INDEXED = """
       AND run_id = %(run_id)s
       AND projection_id IS NOT NULL
 """
+
+# The one that searches go through, if an index is recorded over one; a newer one gets its index first.
+FIND = f"""
+    SELECT p.projection_id, p.run_id, p.digest, p.rows_fitted, p.explained,
+           p.state = ({STATE}) AND to_regclass('public.{PROJECTED}' || p.projection_id) IS NOT NULL
+    FROM public.embedding_projections AS p
+    WHERE p.table_name = %(table)s
+      AND p.vector_column = %(vector)s
+      AND p.run_id = %(run_id)s
+      AND p.filled_at IS NOT NULL
+      AND (%(newest)s OR p.projection_id = coalesce(({INDEXED}), p.projection_id))
+    ORDER BY p.projection_id DESC
+    LIMIT 1
+"""  # noqa: S608 (a constant)
 
 MATRIX = "SELECT matrix, components, dimension FROM public.embedding_projections WHERE projection_id = %s"
 
@@ -102,21 +105,25 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A projection of a run that is stored, with its side table; ``rows`` is how many that had when it was filled."""
+    """A projection of a run that is stored, with its side table."""
 
     projection_id: int
     run_id: int
     fitted: Fitted
-    rows: int | None = None
 
     @property
     def table(self) -> str:
         """The side table: id and projected, in the schema public."""
-        return f"embedding_projected_{self.projection_id}"
+        return projection_table(self.projection_id)
 
     def project(self, query: Sequence[float]) -> list[float]:
         """A query as the side table has its rows."""
         return self.fitted.project(query)
+
+
+def projection_table(projection_id: int) -> str:
+    """The side table of a projection, in the schema public: 7 -> embedding_projected_7."""
+    return f"{PROJECTED}{projection_id}"
 
 
 def current_projection(conn: connection, column: TextColumn, run_id: int) -> Projection | None:
@@ -124,15 +131,12 @@ def current_projection(conn: connection, column: TextColumn, run_id: int) -> Pro
 
     Where the run has an index over a projection it is that one, or none: queries and rows must be projected alike.
     """
-    with conn.cursor() as cursor:
-        cursor.execute(INDEXED, _of(column, run_id))
-        (indexed,) = cursor.fetchone() or (None,)
-    return _find(conn, column, run_id, indexed)
+    return _find(conn, column, run_id, newest=False)
 
 
 def newest_projection(conn: connection, column: TextColumn, run_id: int) -> Projection | None:
     """The newest projection that is filled, if nothing was written to the column since; an index may be missing."""
-    return _find(conn, column, run_id, None)
+    return _find(conn, column, run_id, newest=True)
 
 
 def record_projection(conn: connection, column: TextColumn, run_id: int, fitted: Fitted) -> Projection:
@@ -152,26 +156,25 @@ def record_projection(conn: connection, column: TextColumn, run_id: int, fitted:
         "explained": fitted.explained,
     }
     with conn.cursor() as cursor:
-        cursor.execute(WRITING, _of(column, run_id))
-        if cursor.fetchone() == (True,):
-            raise SteamAssetsError(
-                f"{column} is being written by a run; a projection of it would lack rows. Try again when it has ended."
-            )
         cursor.execute(RECORD, values)
-        (projection_id,) = cursor.fetchone() or (0,)
-    return Projection(int(projection_id), run_id, fitted)
+        recorded = cursor.fetchone()
+    if recorded is None:
+        raise SteamAssetsError(
+            f"{column} is being written by a run; a projection of it would lack rows. Try again when it has ended."
+        )
+    return Projection(int(recorded[0]), run_id, fitted)
 
 
-def _find(conn: connection, column: TextColumn, run_id: int, projection_id: int | None) -> Projection | None:
+def _find(conn: connection, column: TextColumn, run_id: int, *, newest: bool) -> Projection | None:
     with conn.cursor() as cursor:
-        cursor.execute(FIND, {**_of(column, run_id), "projection_id": projection_id})
+        cursor.execute(FIND, {**_of(column, run_id), "newest": newest})
         found = cursor.fetchone()
     if found is None:
         return None
-    number, of_run, digest, rows_fitted, explained, rows, is_current = found
+    number, of_run, digest, rows_fitted, explained, is_current = found
     if not is_current:
         return None
-    return Projection(number, of_run, Fitted(_matrix(conn, number, digest), rows_fitted, explained), rows)
+    return Projection(number, of_run, Fitted(_matrix(conn, number, digest), rows_fitted, explained))
 
 
 _matrices: dict[str, Floats] = {}

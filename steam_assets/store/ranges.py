@@ -10,7 +10,7 @@ from psycopg2.extensions import connection
 from steam_assets.columns import TextColumn
 from steam_assets.errors import SteamAssetsError
 from steam_assets.id_range import BOUND_BYTES, EVERYTHING, IdRange, encode_bound
-from steam_assets.store.states import in_range, names
+from steam_assets.store.states import estimated_rows, in_range, names
 
 ROWS_PER_RANGE = 5_000
 FEWEST_RANGES = 8
@@ -22,14 +22,6 @@ MEASURE = sql.SQL("SELECT count(t.{id}), min(t.{id}), max(t.{id}) FROM {table} A
 
 # max() is the first entry of the index from its end; EXISTS on ids from a bound on may become a scan of the table.
 NEWEST = sql.SQL("SELECT max(t.{id}) FROM {table} AS t")
-
-# The planner's idea of the table's size, 0 where it has none: counting takes as long as the table is large.
-ABOUT_ROWS = """
-    SELECT greatest(c.reltuples, 0)::bigint
-    FROM pg_class AS c
-    JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = %s AND c.relname = %s
-"""
 
 AGES = """
     SELECT range_key, greatest(0, extract(epoch FROM clock_timestamp() - max(finished_at)))::float8
@@ -102,7 +94,7 @@ def extend_ranges(conn: connection, column: TextColumn, registered: Sequence[IdR
     stop = registered[-1].stop
     if not isinstance(stop, int):
         return [IdRange(stop, None)]
-    full = full_range(_about_rows(conn, column))
+    full = full_range(estimated_rows(conn, column))
     beyond = IdRange(stop, None)
     new = _measure(conn, column, beyond)
     if not new.rows:
@@ -158,13 +150,6 @@ def _newest(conn: connection, column: TextColumn) -> int | None:
         cur.execute(NEWEST.format(**names(column)))
         row = cur.fetchone()
     return None if row is None else row[0]
-
-
-def _about_rows(conn: connection, column: TextColumn) -> int:
-    with conn.cursor() as cur:
-        cur.execute(ABOUT_ROWS, (column.schema, column.table))
-        (rows,) = cur.fetchone() or (0,)
-    return int(rows)
 
 
 def _measure(conn: connection, column: TextColumn, id_range: IdRange) -> _Measured:

@@ -100,6 +100,22 @@ def get_run(conn: connection, run_id: int) -> EmbeddingRun:
     return EmbeddingRun(*found)
 
 
+def add_note(conn: connection, run_id: int, note: str) -> None:
+    """Write down with a run where vectors of it come from, before the first row has one. Does not commit.
+
+    By its notes and its attempts a projection of the run is known to lack rows (projections.py).
+    """
+    with conn.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE public.embedding_runs
+            SET notes = concat_ws(E'\\n', notes, %s)
+            WHERE run_id = %s
+            """,
+            (note, run_id),
+        )
+
+
 def column_runs(conn: connection, column: TextColumn) -> ColumnRuns:
     """What a column is being filled with, and what searches read; both None before the first `init`."""
     with conn.cursor() as cursor:

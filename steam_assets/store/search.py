@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection
 from psycopg2.extras import Json
 
 from steam_assets.columns import TextColumn
-from steam_assets.store.hnsw import index_records, serving_index
+from steam_assets.store.hnsw import index_records, serving_index, serving_record
 from steam_assets.store.projections import current_projection
-from steam_assets.store.states import names
+from steam_assets.store.states import estimated_rows, names
 from steam_assets.store.variants import ALL_ROWS, MAX_EF_SEARCH, SearchIndex, nearest_exactly, nearest_through
 from steam_assets.store.vector_indexes import exact_scan_notice
 
@@ -39,14 +39,6 @@ STORED = sql.SQL("""
       AND t.{run} = {run_id}
       AND t.{vector} IS NOT NULL
 """)
-
-ESTIMATED_ROWS = """
-    SELECT t.reltuples
-    FROM pg_class AS t
-    JOIN pg_namespace AS s ON s.oid = t.relnamespace
-    WHERE s.nspname = %s
-      AND t.relname = %s
-"""
 
 
 @dataclass(frozen=True)
@@ -160,37 +152,38 @@ def why_exact(conn: connection, column: TextColumn, run_id: int) -> str | None:
     if (dropped := exact_scan_notice(conn, column)) is not None:
         return dropped
     build = f"`steam-assets index build {column}`"
-    records = index_records(conn, column)
-    serving = next((record for record in records if record.serves(run_id)), None)
-    if serving is not None:
-        if serving.projection is None or current_projection(conn, column, run_id) is not None:
-            return None
-        return f"exact scan of every row: rows were written since {serving.name} was projected; {build} builds it anew"
-    for record in records:
+    if serving_record(conn, column, run_id) is not None:
+        return None
+    for record in index_records(conn, column):
         if record.run_id != run_id:
             reason = f"{record.name} is of run {record.run_id}, and searches read run {run_id}"
+        elif not record.is_there:
+            reason = f"{record.name} is gone"
+        elif record.recall is None:
+            reason = f"{record.name} is not measured yet"
         else:
-            reason = f"{record.name} is not measured yet" if record.is_there else f"{record.name} is gone"
+            reason = f"rows were written since {record.name} was projected"
         return f"exact scan of every row: {reason}; {build} builds it anew"
     if estimated_rows(conn, column) <= MANY_ROWS:
         return None
     return f"exact scan of every row: there is no index; {build} builds one"
 
 
-def estimated_rows(conn: connection, column: TextColumn) -> int:
-    """Rows of the column's table as PostgreSQL last counted them; none of a table that it never has."""
-    with conn.cursor() as cursor:
-        cursor.execute(ESTIMATED_ROWS, (column.schema, column.table))
-        (rows,) = cursor.fetchone() or (0,)
-    return max(0, int(rows))
+def count_left_out(conn: connection, column: TextColumn, run_id: int, within_s: float) -> int | None:
+    """Rows with a vector of another run, which a search of ``run_id`` does not see; in a transaction, which goes on.
 
-
-def count_left_out(conn: connection, column: TextColumn, run_id: int) -> int:
-    """Rows with a vector of another run, which a search of ``run_id`` does not see."""
+    None where that takes the server longer than ``within_s``: the whole table is read.
+    """
     with conn.cursor() as cursor:
-        cursor.execute(LEFT_OUT.format(**names(column), run_id=sql.Literal(run_id)))
-        (rows,) = cursor.fetchone() or (0,)
-    return int(rows)
+        cursor.execute("SAVEPOINT counting")
+        try:
+            cursor.execute(SETTINGS, (Json({"statement_timeout": f"{max(1, int(1_000 * within_s))}ms"}),))
+            cursor.execute(LEFT_OUT.format(**names(column), run_id=sql.Literal(run_id)))
+            found = cursor.fetchone()
+        except errors.QueryCanceled:
+            found = None
+        cursor.execute("ROLLBACK TO SAVEPOINT counting")  # and with it the setting
+    return None if found is None else int(found[0])
 
 
 def stored_vector(conn: connection, column: TextColumn, run_id: int, wanted: str) -> tuple[str, list[float]] | None:

@@ -127,7 +127,11 @@ MENDABLE: tuple[tuple[type[psycopg2.Error], str, str], ...] = (
         "Rows that are hidden would make every count untrue. Connect as the table's owner, or have an administrator "
         "run ALTER ROLE ... BYPASSRLS.",
     ),
-    (errors.InsufficientPrivilege, "", "`steam-assets doctor` names the rights that are missing and what grants them."),
+    (
+        errors.InsufficientPrivilege,
+        "",
+        "infra/sql/roles.sql says which role may do what; `steam-assets doctor` names the rights that `embed` lacks.",
+    ),
     (
         errors.ReadOnlySqlTransaction,
         "",

@@ -10,6 +10,7 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import connection
 
 from steam_assets.errors import SteamAssetsError
+from steam_assets.store.vector_indexes import LOCK_TIMEOUT_MS, SET_LOCK_TIMEOUT
 
 NAMED = """
     SELECT c.relname
@@ -24,7 +25,7 @@ NAMED = """
 
 @contextmanager
 def claimed(conn: connection, table: str) -> Iterator[None]:
-    """Hold the lock of a table of this name while the block makes, fills or uses it."""
+    """Hold the lock of a table of this name while the block makes, fills or uses it; may raise LockNotAvailable."""
     with conn.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (_lock_name(table),))
     try:
@@ -37,7 +38,7 @@ def claimed(conn: connection, table: str) -> Iterator[None]:
 def drop_leftovers(conn: connection, pattern: str, kept: Collection[str] = ()) -> list[str]:
     """Drop tables whose names match ``pattern``, but for those ``kept`` and those that a session holds the lock of.
 
-    One that belongs to somebody else stays; returns the names of the dropped.
+    One that belongs to somebody else, or that a transaction uses, stays; returns the names of the dropped.
     """
     with conn.cursor() as cursor:
         cursor.execute(NAMED, (pattern,))
@@ -69,8 +70,10 @@ def _drop_unclaimed(conn: connection, table: str) -> bool:
         if cursor.fetchone() != (True,):
             return False
     try:
-        drop_table(conn, table)
-    except errors.InsufficientPrivilege:
+        with conn, conn.cursor() as cursor:
+            cursor.execute(SET_LOCK_TIMEOUT, (LOCK_TIMEOUT_MS,))
+            drop_table(conn, table)
+    except (errors.InsufficientPrivilege, errors.LockNotAvailable):
         return False
     finally:
         _unclaim(conn, table)

@@ -101,6 +101,14 @@ FIRST_IDS = sql.SQL("""
 
 COUNT_ROWS = sql.SQL("SELECT count(*) FROM {table} AS t WHERE {in_range}")
 
+ESTIMATE_ROWS = """
+    SELECT greatest(t.reltuples, 0)::bigint
+    FROM pg_class AS t
+    JOIN pg_namespace AS s ON s.oid = t.relnamespace
+    WHERE s.nspname = %s
+      AND t.relname = %s
+"""
+
 # One condition per check; a row for which it is true is an offender of that check.
 OFFENCES = {
     "pending": sql.SQL("state IN ('stale', 'missing')"),
@@ -210,6 +218,14 @@ def count_rows(conn: connection, column: TextColumn, id_range: IdRange = EVERYTH
         row = cur.fetchone()
     assert row is not None
     return int(row[0])
+
+
+def estimated_rows(conn: connection, column: TextColumn) -> int:
+    """Rows of the table as PostgreSQL last counted them, 0 where it never has: counting reads all of it."""
+    with conn.cursor() as cur:
+        cur.execute(ESTIMATE_ROWS, (column.schema, column.table))
+        (rows,) = cur.fetchone() or (0,)
+    return int(rows)
 
 
 def names(column: TextColumn) -> dict[str, sql.Composable]:

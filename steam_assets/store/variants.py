@@ -1,4 +1,4 @@
-"""How a vector column can be indexed and asked, one row for each variant. Building is hnsw.py's, asking search.py's."""
+"""How a vector column can be indexed and asked, a row for each variant. Building: hnsw_build.py, asking: search.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,14 +49,14 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("halfvec", sql.SQL("({value}::halfvec({dimension}))"), "halfvec_cosine_ops", "<=>", 1, 4_000),
     Variant("bit", sql.SQL("(binary_quantize({value})::bit({dimension}))"), "bit_hamming_ops", "<~>", 10, 64_000),
     Variant(
-        *("pca", sql.SQL("({value}::halfvec({dimension}))"), "halfvec_cosine_ops", "<=>", 5, 64_000),
+        *("pca", sql.SQL("({value}::halfvec({dimension}))"), "halfvec_cosine_ops", "<=>", 5, 4_000),
         is_short=True,
         projected=True,
     ),
     # What not to do with a model that was not trained for it: kept to show what PCA is worth.
     Variant(
         *("truncated", sql.SQL("(subvector({value}, 1, {dimension})::halfvec({dimension}))"), "halfvec_cosine_ops"),
-        *("<=>", 5, 64_000),
+        *("<=>", 5, 4_000),
         is_short=True,
     ),
 )

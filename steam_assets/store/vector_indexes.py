@@ -150,11 +150,11 @@ class BulkAdvice:
     def __str__(self) -> str:
         found = ", ".join(f"{index.name} ({index.method}, {index.bytes / 1e6:,.0f} MB)" for index in self.indexes)
         return (
-            f"{self.column}: {self.pending:,} of {self.total:,} rows are pending, and an index on the vectors is live: "
-            f"{found}. Writing takes about {self.seconds_with:,.0f} s with it, and VACUUM {VACUUM_S_PER_1000_DEAD} s "
-            f"for each 1,000 rows that had a vector; {self.seconds_without:,.0f} s without it, and "
-            f"{self.seconds_to_build:,.0f} s to build it again (measured with 1,024 numbers; an encoder of fewer than "
-            f"{ROWS_PER_S_WITH_INDEX} rows/s hides the writing). To have it dropped and recorded, set "
+            f"{self.column}: {self.pending:,} of {self.total:,} rows are to be written, and an index on the vectors is "
+            f"live: {found}. Writing takes about {self.seconds_with:,.0f} s with it, and VACUUM "
+            f"{VACUUM_S_PER_1000_DEAD} s for each 1,000 rows that had a vector; {self.seconds_without:,.0f} s without "
+            f"it, and {self.seconds_to_build:,.0f} s to build it again (measured with 1,024 numbers; an encoder of "
+            f"fewer than {ROWS_PER_S_WITH_INDEX} rows/s hides the writing). To have it dropped and recorded, set "
             "STEAM_ASSETS_DROP_INDEX=1 or use `steam-assets embed --drop-index`; searches then compare every row "
             "until it is built again, which `steam-assets embed` does for an index of `steam-assets index build` when "
             "the column is complete."

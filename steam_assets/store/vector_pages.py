@@ -52,7 +52,7 @@ COUNT = sql.SQL("SELECT count(*) FROM {table} AS t WHERE t.{run} = {run_id} AND 
 SHARE_SEED, SAMPLE_SEED = 1, 2
 
 
-class VectorPage(NamedTuple):
+class RunVectors(NamedTuple):
     """Ids of rows and their vectors, float32 (rows, dimension)."""
 
     ids: Ids
@@ -61,7 +61,7 @@ class VectorPage(NamedTuple):
 
 def vector_pages(
     conn: connection, column: TextColumn, run_id: int, dimension: int, share: float = 1.0
-) -> Iterator[VectorPage]:
+) -> Iterator[RunVectors]:
     """Every vector of a run, or a ``share`` of them chosen by hash, in the table's order; a short statement a page."""
     chosen = chosen_share(column, share)
     after: sql.Composable = sql.SQL("t.{id} IS NOT NULL").format(**names(column))
@@ -84,7 +84,7 @@ def vector_pages(
         after = sql.SQL("t.{} > {}").format(sql.Identifier(column.id), sql.Literal(page.ids[-1]))
 
 
-def sample_of_vectors(conn: connection, column: TextColumn, run_id: int, dimension: int, rows: int) -> VectorPage:
+def sample_of_vectors(conn: connection, column: TextColumn, run_id: int, dimension: int, rows: int) -> RunVectors:
     """So many rows of a run, or all there are: as good as random, and the same each time."""
     statement = SAMPLE.format(
         **names(column), run_id=sql.Literal(run_id), seed=sql.Literal(SAMPLE_SEED), rows=sql.Literal(rows)
@@ -112,19 +112,24 @@ def count_vectors(conn: connection, column: TextColumn, run_id: int) -> int:
     return int(rows)
 
 
-def _fetch(conn: connection, statement: sql.Composed, column: TextColumn, dimension: int) -> VectorPage:
+def numbers_sent(vector: memoryview) -> int:
+    """How many numbers a vector has that vector_send wrote."""
+    return (len(vector) - 4) // 4
+
+
+def sent_vectors(sent: Sequence[memoryview], dimension: int) -> NDArray[np.float32]:
+    """Vectors of one dimension as vector_send writes them: int16 dimension, int16 unused, float4s; big-endian."""
+    record = np.dtype([("dimension", ">i2"), ("unused", ">i2"), ("numbers", ">f4", (dimension,))])
+    return np.frombuffer(b"".join(sent), dtype=record)["numbers"].astype(np.float32)
+
+
+def _fetch(conn: connection, statement: sql.Composed, column: TextColumn, dimension: int) -> RunVectors:
     with conn.cursor() as cursor:
         cursor.execute(statement)
         rows = cursor.fetchall()
-    return VectorPage([id_ for id_, _ in rows], _matrix(column, [sent for _, sent in rows], dimension))
-
-
-def _matrix(column: TextColumn, sent: Sequence[memoryview], dimension: int) -> NDArray[np.float32]:
-    """Vectors as PostgreSQL sends them: int16 dimension, int16 unused, float4s."""
-    record = np.dtype([("dimension", ">i2"), ("unused", ">i2"), ("numbers", ">f4", (dimension,))])
-    if any(len(vector) != record.itemsize for vector in sent):
+    if any(numbers_sent(vector) != dimension for _, vector in rows):
         raise SteamAssetsError(
             f"{column} holds vectors that have not the {dimension} numbers of their run. "
             f"`steam-assets status {column}` counts them; `steam-assets embed {column}` makes them anew."
         )
-    return np.frombuffer(b"".join(sent), dtype=record)["numbers"].astype(np.float32)
+    return RunVectors([id_ for id_, _ in rows], sent_vectors([vector for _, vector in rows], dimension))

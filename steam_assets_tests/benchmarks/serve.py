@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import urllib3
+from psycopg2 import sql
 
 from steam_assets.columns import APPLICATIONS, COLUMNS
 from steam_assets.defs.resources import GpuResource
@@ -29,8 +30,11 @@ from steam_assets.encoder.models import DEMO_MODEL, find_model
 from steam_assets.indexes.build import Wanted, build_measured_index
 from steam_assets.settings import make_home
 from steam_assets.store.database import connect
+from steam_assets.store.hnsw import serving_index
 from steam_assets.store.schema import apply_schema, plan_schema
-from steam_assets.targets import choose_first_model
+from steam_assets.store.search import find_nearest, snapshot
+from steam_assets.store.variants import nearest_through
+from steam_assets.targets import choose_first_model, run_to_search
 from steam_assets_tests.benchmarks.corpus import REAL_ROWS, Corpus, read_corpora
 from steam_assets_tests.benchmarks.machine import describe_machine, load_warning, machine_lines
 from steam_assets_tests.benchmarks.report import markdown_table, write_rows
@@ -94,6 +98,22 @@ def fill(conn: "connection", corpus: Corpus) -> None:
             cursor.execute(INSERT, {"n": n, "text": text, "vector": str(vector.tolist()), "run": run.run_id})
 
 
+def plan_warning(conn: "connection") -> str | None:
+    """What to say where the server compares every row though there is an index, as it does in a small table."""
+    run = run_to_search(conn, APPLICATIONS).run
+    index = serving_index(conn, APPLICATIONS, run.run_id)
+    conn.rollback()
+    assert index is not None
+    query = [1.0] * run.dimension
+    with snapshot(conn), conn.cursor() as cursor:
+        find_nearest(conn, APPLICATIONS, run.run_id, query, 10)  # with the settings that it leaves
+        search = nearest_through(index, APPLICATIONS, run.run_id, query, 10)
+        cursor.execute(sql.SQL("EXPLAIN {}").format(search))
+        if any(f"Index Scan using {index.name}" in line for (line,) in cursor.fetchall()):
+            return None
+    return "The server compares every row of this table all the same: no figure is one of the index."
+
+
 def queries_of(corpus: Corpus, count: int) -> list[str]:
     """So many different texts as people type them: a few words from within the texts."""
     found: dict[str, None] = {}
@@ -150,7 +170,8 @@ def ask(url: str, clients: int, queries: Sequence[str], exact: bool) -> tuple[li
                 fields = {"q": text, "in": COLUMN, "k": "10", **({"exact": "true"} if exact else {})}
                 answer = pool.request("GET", f"{url}/api/search", fields=fields)
                 seconds.append(time.perf_counter() - began)
-                if answer.status != 200 or len(answer.json()["results"][0]["hits"]) != 10:
+                found = answer.json()["results"][0] if answer.status == 200 else None
+                if found is None or len(found["hits"]) != 10 or (found["how"] == "exact") != exact:
                     raise RuntimeError(f"{answer.status}: {answer.data[:300]!r}")
 
     threads = [threading.Thread(target=client, args=(queries[n::clients],)) for n in range(clients)]
@@ -233,6 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with closing(connect(address)) as conn:
             fill(conn, corpus)
         build_measured_index(connecting(address), APPLICATIONS, Wanted(), print)
+        with closing(connect(address)) as conn:
+            if warning := plan_warning(conn):
+                print(warning, file=sys.stderr)
         environment = {**os.environ, "STEAM_ASSETS_DATABASE_URL": address.dsn, "STEAM_ASSETS_DEVICE": "cpu"}
         rows = [*http_rows(environment, corpus, options.queries), *command_rows(environment)]
     print()
