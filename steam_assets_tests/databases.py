@@ -64,8 +64,14 @@ def home(test_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def server(test_directory: Path) -> Iterator[EmbeddedServer]:
     """The server of this session's tests."""
     started = embedded.start(test_directory / "postgres")
-    # What the tests write may be lost with the machine.
-    execute_on(started, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+    # What the tests write may be lost with the machine. Autovacuum comes when it likes: it made the server read again what
+    # a test had filled the disk over.
+    execute_on(
+        started,
+        "ALTER SYSTEM SET fsync = off",
+        "ALTER SYSTEM SET autovacuum_naptime = '20d'",
+        "SELECT pg_reload_conf()",
+    )
     yield started
     failed = all_dropped()
     # An immediate shutdown: the checkpoint of a fast one took up to 10 s, and nobody reads these files again.

@@ -127,6 +127,7 @@ def test_of_ten_edited_rows_exactly_ten_are_encoded_again(embed: Embed, tables: 
         assert_vectors_are_of_the_texts(tables, column, hashed, 24)
 
 
+@pytest.mark.slow
 def test_after_a_kill_half_way_exactly_the_rest_is_encoded(
     embed: Embed, dagster_url: str, named_database: str, conn: connection, minilm: Model, home: Path
 ) -> None:

@@ -45,6 +45,7 @@ def test_ours_reads_a_text_once_a_pass_and_gives_every_row_its_vector(narrow: Mo
     assert done.seconds > 0
 
 
+@pytest.mark.slow
 def test_the_predecessor_pads_as_counted(minilm: Model, tmp_path: Path) -> None:
     """The tokens of its forwards, seen at the model's door, are those that the rule says."""
     (reviews,) = read_corpora(["reviews"], 40, tmp_path)
@@ -58,6 +59,7 @@ def test_the_predecessor_pads_as_counted(minilm: Model, tmp_path: Path) -> None:
     assert padding_ceiling(reviews.texts, work.lengths) == sum(seen) / work.tokens > 1
 
 
+@pytest.mark.slow
 def test_the_encoder_benchmark_prints_a_table_and_writes_its_json(
     tmp_path: Path, narrow: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,7 +96,7 @@ def test_what_cannot_be_shown_here_is_a_row_with_its_reason(
     assert (row["skipped"], row["rec_per_s"]) == ("this CPU has no bf16 instructions", None)
     assert "ours bf16: skipped, this CPU has no bf16 instructions" in capsys.readouterr().out
     (row,) = run_encoder(tmp_path, "--only", "predecessor", "--corpus", "reviews", "--budget-s", "1")["rows"]
-    assert row["skipped"].endswith(" s were left of 1")
+    assert "0 s were left of " in row["skipped"]  # of a second, or of what a busy machine has left of it
 
 
 def test_an_unknown_variant_is_named_with_those_there_are(tmp_path: Path) -> None:

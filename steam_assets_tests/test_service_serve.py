@@ -113,6 +113,16 @@ def test_a_database_without_a_model_is_told_what_to_run(
     assert log.read_text().splitlines()[0].endswith(", from --database-url")
 
 
+def test_no_packet_of_an_answer_waits_for_another() -> None:
+    """Connections have TCP_NODELAY from the socket that they come through."""
+    with (
+        listening("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()[:2]),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_port_whose_last_connection_has_just_ended_is_free() -> None:
     """Stopping and starting again at once works; two at the same time do not."""
     with listening("127.0.0.1", 0) as first:

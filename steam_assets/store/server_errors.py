@@ -60,7 +60,8 @@ DIAGNOSES = (
     Diagnosis(("terminating connection", "server_login_retry", "server login has been failing"), WAIT, True),
     Diagnosis(("closed the connection unexpectedly", "connection has been closed unexpectedly"), WAIT, True),
     Diagnosis(("Connection reset", "Broken pipe", "SSL SYSCALL error", "could not receive data"), WAIT, True),
-    Diagnosis(("No space left on device",), "Make room on the disk of the server."),
+    # The second is what a session says that begins on a full disk.
+    Diagnosis(("No space left on device", "could not write init file"), "Make room on the disk of the server."),
     Diagnosis(("Temporary failure in name resolution",), "Check the network.", True),
     Diagnosis(("could not translate host name",), "Check the host's name."),
     Diagnosis(
