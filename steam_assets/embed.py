@@ -79,8 +79,10 @@ def embed_columns(
                 ):
                     errors += outcome.errors
                     raise_if_interrupted()
+        idle = not any(plan.wanted for plan in plans.values())
         for column in columns:
-            red_checks += run_checks(instance, definitions.resolve_job_def(checks_job_name(column)))
+            job = definitions.resolve_job_def(checks_job_name(column))
+            red_checks += run_checks(instance, job, plans[column].scanned if idle else None)
         for column in columns:
             job = definitions.resolve_job_def(index_job_name(column))
             errors += rebuild_lost(instance, job, column, connect, say)

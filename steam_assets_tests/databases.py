@@ -64,8 +64,8 @@ def home(test_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def server(test_directory: Path) -> Iterator[EmbeddedServer]:
     """The server of this session's tests."""
     started = embedded.start(test_directory / "postgres")
-    # What the tests write may be lost with the machine. Autovacuum comes when it likes: it made the server read again what
-    # a test had filled the disk over.
+    # What the tests write may be lost with the machine. Autovacuum comes when it likes: it made the server write a file
+    # anew where a test had filled the disk.
     execute_on(
         started,
         "ALTER SYSTEM SET fsync = off",

@@ -7,8 +7,8 @@ import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS
-from steam_assets.defs.jobs import column_job_name
-from steam_assets.defs.runs import RunOutcome, embed_column, plan_column, stretches
+from steam_assets.defs.jobs import checks_job_name, column_job_name
+from steam_assets.defs.runs import RunOutcome, embed_column, plan_column, run_checks, stretches
 from steam_assets.id_range import IdRange
 from steam_assets.store.database import connect, find_database
 from steam_assets_tests.dagster_home import contents, embedded_rows
@@ -78,6 +78,24 @@ def test_only_ranges_with_changed_rows_are_run_again(
     assert [(bounds.start, bounds.stop) for bounds in plan.wanted] == [(None, 70), (190, 251)]
 
     assert [(outcome.ranges, outcome.rows) for outcome in fill()] == [(1, 1), (1, 1)]
+
+
+def test_what_a_plan_has_scanned_is_not_scanned_again_by_the_checks_after_it(
+    fill: Callable[..., list[RunOutcome]],
+    instance: dg.DagsterInstance,
+    definitions: dg.Definitions,
+    tables: connection,
+) -> None:
+    """Where there is nothing to do, that is known by reading everything; any other check reads for itself."""
+    checks = definitions.resolve_job_def(checks_job_name(APPLICATIONS))
+    assert plan_column(instance, APPLICATIONS, connect_here).scanned == {}
+    fill()
+    plan = plan_column(instance, APPLICATIONS, connect_here)
+    assert plan.scanned[APPLICATIONS].state.embedded == plan.scanned[APPLICATIONS].state.total - 1 == 24
+    execute(tables, "UPDATE applications SET short_description = 'Now about sailing.' WHERE appid = 20")
+    assert run_checks(instance, checks, plan.scanned) == []
+    assert "description_embedding_complete" in run_checks(instance, checks)
+    assert plan_column(instance, APPLICATIONS, connect_here).scanned == {}
 
 
 def test_a_limit_ends_after_exactly_so_many_rows(fill: Callable[..., list[RunOutcome]], tables: connection) -> None:

@@ -1,12 +1,12 @@
 """Asset checks: what is true of ranges or a whole column, read back from the database. The rules are rules.py's."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import op_name, table_key, vector_key
@@ -14,11 +14,9 @@ from steam_assets.defs.partitions import partitions_of, registered_ranges, reque
 from steam_assets.defs.resources import DatabaseResource
 from steam_assets.defs.rules import metadata, severity
 from steam_assets.id_range import EVERYTHING, IdRange
+from steam_assets.indexes.ready import finding_of
 from steam_assets.rules import RULES, Finding, Rule, description, passed
-from steam_assets.store.failure_reasons import failure_reasons
 from steam_assets.store.locks import living_run
-from steam_assets.store.runs import EmbeddingRun
-from steam_assets.store.states import range_state
 from steam_assets.targets import target_run
 
 
@@ -77,13 +75,29 @@ def build_column_checks(column: TextColumn) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, database: DatabaseResource
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
-        findings = scan(database, column, [EVERYTHING], context.op_execution_context.run.run_id)
+        known = _just_scanned.get(column)
+        run_id = context.op_execution_context.run.run_id
+        findings = scan(database, column, [EVERYTHING], run_id) if known is None else [known]
         for rule in RULES:
             name = column_check_name(column, rule)
             if name in selected:
                 yield result(rule, column, findings, table_key(column), name)
 
     return column_checks
+
+
+_just_scanned: dict[TextColumn, Finding] = {}
+
+
+@contextmanager
+def just_scanned(findings: Mapping[TextColumn, Finding]) -> Iterator[None]:
+    """Let checks of whole columns in this process answer by scans of a moment ago, after which it wrote nothing."""
+    _just_scanned.update(findings)
+    try:
+        yield
+    finally:
+        for column in findings:
+            _just_scanned.pop(column, None)
 
 
 def range_checks_name(column: TextColumn) -> str:
@@ -107,7 +121,7 @@ def scan(
     """What is true of each range for the column's target run, one scan each; the run's lock is held meanwhile."""
     with living_run(database.connect, dagster_run_id) as conn:
         run = target_run(conn, column)
-        return [find(conn, column, run, id_range) for id_range in id_ranges]
+        return [finding_of(conn, column, run, id_range) for id_range in id_ranges]
 
 
 def chosen_ranges(context: dg.OpExecutionContext, column: TextColumn) -> list[IdRange]:
@@ -115,12 +129,6 @@ def chosen_ranges(context: dg.OpExecutionContext, column: TextColumn) -> list[Id
     if context.has_partition_key or context.has_partition_key_range:
         return requested_ranges(context, column)
     return registered_ranges(context.instance, column)
-
-
-def find(conn: connection, column: TextColumn, run: EmbeddingRun, id_range: IdRange) -> Finding:
-    """What is true of a range now. Does not commit."""
-    state = range_state(conn, column, run.run_id, run.dimension, id_range)
-    return Finding(state, failure_reasons(conn, column, run.run_id, state.offences["failed"].first_ids))
 
 
 def result(

@@ -11,7 +11,7 @@ from steam_assets.defs.checks import column_check_name
 from steam_assets.defs.indexes import index_job_name, rebuild_lost
 from steam_assets.defs.pools import GPU_POOL
 from steam_assets.defs.resources import DatabaseResource, GpuResource
-from steam_assets.defs.runs import embed_column, run_checks
+from steam_assets.defs.runs import embed_column, plan_column, run_checks
 from steam_assets.rules import RULES
 from steam_assets.store.locks import living_run
 
@@ -79,9 +79,11 @@ def fill_and_check(context: dg.OpExecutionContext, database: DatabaseResource, c
     As `steam-assets embed` does; returns what is not green.
     """
     jobs = context.repository_def
-    outcomes = list(embed_column(context.instance, jobs.get_job(column_job_name(column)), column, database.connect))
+    plan = plan_column(context.instance, column, database.connect)
+    job = jobs.get_job(column_job_name(column))
+    outcomes = list(embed_column(context.instance, job, column, database.connect, plan=plan))
     failed = [outcome.run_id for outcome in outcomes if outcome.errors]
-    red = run_checks(context.instance, jobs.get_job(checks_job_name(column)))
+    red = run_checks(context.instance, jobs.get_job(checks_job_name(column)), plan.scanned)
     context.log.info(f"{column}: {sum(outcome.ranges for outcome in outcomes)} ranges in {len(outcomes)} runs.")
     index_job = jobs.get_job(index_job_name(column))
     return [

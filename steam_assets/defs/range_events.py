@@ -8,8 +8,9 @@ import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from steam_assets.columns import TextColumn
-from steam_assets.defs.checks import find, tell_of_range, tell_of_run
+from steam_assets.defs.checks import tell_of_range, tell_of_run
 from steam_assets.id_range import IdRange
+from steam_assets.indexes.ready import finding_of
 from steam_assets.progress import Progress, watching
 from steam_assets.rules import Finding, broken_blocking_rules, description
 from steam_assets.store.runs import EmbeddingRun
@@ -64,7 +65,7 @@ class RangeEvents:
 
         Green checks of a run's only range are left to the check step, which comes next.
         """
-        finding = self._session.transact(lambda conn: find(conn, self._column, self._run, id_range))
+        finding = self._session.transact(lambda conn: finding_of(conn, self._column, self._run, id_range))
         self._findings[id_range] = finding
         red = broken_blocking_rules(finding)
         self._log(dg.AssetObservation if red else dg.AssetMaterialization, id_range, metadata)

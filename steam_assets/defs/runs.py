@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -11,10 +11,14 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.defs.assets import ranges_per_run, step_name, vector_key
+from steam_assets.defs.checks import just_scanned
 from steam_assets.defs.partitions import register_ranges
 from steam_assets.id_range import IdRange
+from steam_assets.indexes.ready import finding_of
 from steam_assets.progress import Progress, watching
-from steam_assets.store.read import count_pending_by_range
+from steam_assets.rules import Finding
+from steam_assets.store.limits import unlimited
+from steam_assets.store.read import count_pending_by_range, has_missing
 from steam_assets.targets import target_run
 
 # Events go to the instance; a command's terminal belongs to its progress bar.
@@ -34,11 +38,15 @@ class RunOutcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """All ranges of a column, those that a run has to do with, and the rows it would encode."""
+    """All ranges of a column, those that a run has to do with, and the rows it would encode.
+
+    Where there is nothing to do, ``scanned`` is what the scan of the whole column found that says so.
+    """
 
     ranges: Sequence[IdRange]
     wanted: Sequence[IdRange]
     rows: int
+    scanned: Mapping[TextColumn, Finding] = field(default_factory=dict)
 
 
 def plan_column(instance: dg.DagsterInstance, column: TextColumn, connect: Callable[[], connection]) -> Plan:
@@ -47,9 +55,15 @@ def plan_column(instance: dg.DagsterInstance, column: TextColumn, connect: Calla
         conn.autocommit = True
         run = target_run(conn, column)
         ranges = register_ranges(instance, conn, column)
+        materialized = instance.get_materialized_partitions(vector_key(column))
+        # Mostly there are new rows, or there is nothing to do: that takes one scan, which the column's checks take too.
+        if materialized.issuperset(id_range.key for id_range in ranges) and not has_missing(conn, column, run.run_id):
+            with unlimited(conn):
+                finding = finding_of(conn, column, run)
+            if not finding.state.pending:
+                return Plan(ranges, [], 0, {column: finding})
         counts = count_pending_by_range(conn, column, run.run_id, ranges)
     pending = {id_range: count.pending for id_range, count in zip(ranges, counts, strict=True)}
-    materialized = instance.get_materialized_partitions(vector_key(column))
     wanted = [
         id_range
         for id_range, found in pending.items()
@@ -110,9 +124,15 @@ def run_ranges(
     return RunOutcome(result.run_id, len(stretch), rows, tuple(map(message_of, errors)))
 
 
-def run_checks(instance: dg.DagsterInstance, job: dg.JobDefinition) -> list[str]:
-    """Run a job of checks; return the names of those that are not green, for want of an answer too."""
-    result, _ = execute(instance, job, QUIET)
+def run_checks(
+    instance: dg.DagsterInstance, job: dg.JobDefinition, scanned: Mapping[TextColumn, Finding] | None = None
+) -> list[str]:
+    """Run a job of checks; return the names of those that are not green, for want of an answer too.
+
+    Columns that were ``scanned`` a moment ago are not read again.
+    """
+    with just_scanned(scanned or {}):
+        result, _ = execute(instance, job, QUIET)
     green = {check.asset_check_key for check in result.get_asset_check_evaluations() if check.passed}
     return sorted(key.name for key in job.asset_layer.asset_graph.asset_check_keys - green)
 

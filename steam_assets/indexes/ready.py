@@ -4,6 +4,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.errors import EXIT_INCOMPLETE, SteamAssetsError
+from steam_assets.id_range import EVERYTHING, IdRange
 from steam_assets.rules import Finding, broken_blocking_rules, description
 from steam_assets.store.failure_reasons import failure_reasons
 from steam_assets.store.runs import EmbeddingRun
@@ -16,9 +17,9 @@ class ColumnNotReady(SteamAssetsError):
     exit_code = EXIT_INCOMPLETE
 
 
-def finding_of(conn: connection, column: TextColumn, run: EmbeddingRun) -> Finding:
-    """What is true of the whole column: one scan."""
-    state = range_state(conn, column, run.run_id, run.dimension)
+def finding_of(conn: connection, column: TextColumn, run: EmbeddingRun, id_range: IdRange = EVERYTHING) -> Finding:
+    """What is true of a range now, or of the whole column: one scan of it. Does not commit."""
+    state = range_state(conn, column, run.run_id, run.dimension, id_range)
     return Finding(state, failure_reasons(conn, column, run.run_id, state.offences["failed"].first_ids))
 
 

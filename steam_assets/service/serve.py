@@ -89,8 +89,8 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise port_busy(error, host, port, "serve") from None
     with listener:
-        # asyncio knows no TCP in a socket that was made without naming it: head and body of an answer are two packets, of
-        # which the second waited 40 ms for the first to be acknowledged.
+        # asyncio sees no TCP in a socket that was made without naming it: head and body of an answer are two packets,
+        # and the second waited 40 ms for the first to be acknowledged.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
