@@ -88,7 +88,7 @@ def search(
         from steam_assets.search import Searcher
 
         searcher = Searcher(connect, loader(device))
-        column = None if name is None else column_to_search(searcher, name)
+        column = None if name is None else column_named(searcher, name)
         if text is not None:
             results = searcher.search(text, column=column, k=k, where=where, hybrid=hybrid, exact=exact)
         else:
@@ -101,8 +101,8 @@ def search(
         click.echo("\n".join(f"{result.column}\n{search_lines(result)}" for result in results))
 
 
-def column_to_search(searcher: "Searcher", name: str) -> TextColumn:
-    """The column of this name, of a table with several vector columns that which searches read."""
+def column_named(searcher: "Searcher", name: str) -> TextColumn:
+    """The column of this name; of a table with several vector columns the one that searches read."""
     try:
         return find_column(name, tuple(searcher.serving()))
     except SteamAssetsError:

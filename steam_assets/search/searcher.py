@@ -29,7 +29,7 @@ from steam_assets.targets import RunToSearch, run_to_search
 LEFT_OUT_KNOWN_S = 60.0
 """How long the number of rows that a search leaves out is believed: counting reads the whole table."""
 LEFT_OUT_WITHIN_S = 0.5
-"""What one search in that time may spend on counting: some 50,000 rows. Of larger tables the number is not known."""
+"""What one search in that time may spend on counting; of a table that takes longer the number is not known."""
 
 
 class Searcher:
