@@ -5,7 +5,8 @@ from typing import Unpack
 
 import click
 
-from steam_assets.options import DeviceOptions, database, database_option, device_options, loader
+from steam_assets.options import DeviceOptions, database, database_option, device_options, encoder_settings
+from steam_assets.settings import setting
 
 
 @click.command()
@@ -18,8 +19,11 @@ from steam_assets.options import DeviceOptions, database, database_option, devic
 def serve(port: int, host: str, **device: Unpack[DeviceOptions]) -> None:
     """Answer searches over HTTP, with a page for people, until Ctrl-C.
 
-    The model is loaded once, so `steam-assets search --url http://127.0.0.1:8000 TEXT` answers at once.
+    The model is loaded once, so `steam-assets search --url http://127.0.0.1:8000 TEXT` answers at once. On a CPU it
+    runs through OpenVINO where that is installed, unless --backend says otherwise.
     """
+    from steam_assets.service.query_loader import query_loader
     from steam_assets.service.serve import serve as serve_searches
 
-    serve_searches(database(), loader(device), host, port, click.echo)
+    has_backend = device["backend"] is not None or setting("STEAM_ASSETS_BACKEND") is not None
+    serve_searches(database(), query_loader(encoder_settings(device), has_backend), host, port, click.echo)

@@ -6,7 +6,7 @@ import pytest
 from psycopg2.extensions import connection
 
 from steam_assets.columns import APPLICATIONS, REVIEWS, TextColumn
-from steam_assets.store.search_rows import SHOWN_CHARACTERS, FoundRow, groups_of, read_rows
+from steam_assets.store.search_rows import SHOWN_CHARACTERS, FoundRow, groups_of, has_groups, read_rows
 from steam_assets_tests.games import add_games
 from steam_assets_tests.rows import ODD_IDS, add_rows, execute
 from steam_assets_tests.servers import stranger
@@ -26,8 +26,8 @@ def test_a_page_has_its_name_and_a_review_its_game(games: connection) -> None:
     assert set(pages) == {"10", "40"}
     assert read_rows(games, REVIEWS, ["r6"]) == {"r6": FoundRow("Die Züge fahren pünktlich.", None, "Iron Tracks")}
     assert groups_of(games, REVIEWS, ["r1", "r2", "r6"]) == {"r1": "10", "r2": "10", "r6": "30"}
-    assert groups_of(games, APPLICATIONS, ["10"]) is None
     assert groups_of(games, REVIEWS, []) == {}
+    assert (has_groups(games, REVIEWS), has_groups(games, APPLICATIONS)) == (True, False)
 
 
 def test_a_table_of_one_s_own_has_texts_only(conn: connection, notes: TextColumn, numbered: TextColumn) -> None:
@@ -39,7 +39,7 @@ def test_a_table_of_one_s_own_has_texts_only(conn: connection, notes: TextColumn
         "-5": FoundRow("five", None, None),
         str(2**62): FoundRow("", None, None),
     }
-    assert groups_of(conn, notes, ["a"]) is None
+    assert not has_groups(conn, notes)
     assert read_rows(conn, notes, []) == {}
 
 
@@ -55,10 +55,11 @@ def test_what_this_user_may_not_read_is_left_out(games: connection) -> None:
         execute(games, f"GRANT SELECT (recommendationid, review_text) ON reviews TO {name}")
         execute(games, f"GRANT SELECT (appid, combined_text) ON applications TO {name}; SET ROLE {name}")
         assert read_rows(games, REVIEWS, ["r6"]) == {"r6": FoundRow("Die Züge fahren pünktlich.", None, None)}
-        assert groups_of(games, REVIEWS, ["r6"]) is None
+        assert not has_groups(games, REVIEWS)
         assert read_rows(games, APPLICATIONS, ["40"])["40"].title is None
         games.rollback()
         execute(games, f"RESET ROLE; GRANT SELECT (appid) ON reviews TO {name}; SET ROLE {name}")
+        assert has_groups(games, REVIEWS)
         assert groups_of(games, REVIEWS, ["r6"]) == {"r6": "30"}
         assert read_rows(games, REVIEWS, ["r6"])["r6"].group_name is None
 
@@ -69,5 +70,5 @@ def test_a_table_of_the_same_name_elsewhere_is_another(conn: connection, games: 
     execute(conn, "CREATE TABLE elsewhere.reviews (recommendationid text PRIMARY KEY, review_text text)")
     execute(conn, "INSERT INTO elsewhere.reviews VALUES ('a', 'b')")
     column = replace(REVIEWS, schema="elsewhere")
-    assert groups_of(conn, column, ["a"]) is None
+    assert not has_groups(conn, column)
     assert read_rows(conn, column, ["a"]) == {"a": FoundRow("b", None, None)}

@@ -29,6 +29,7 @@ from steam_assets_tests.hash_encoder import hash_encoder
 from steam_assets_tests.rows import Connect, execute, table_digest
 from steam_assets_tests.search_server import Answer, SearchServer, embed_by_hash, search_server
 from steam_assets_tests.servers import kill_server
+from steam_assets_tests.web_api import wait_for
 
 GAME_10 = "Game 1 A frightening night in an abandoned hospital where something follows you."
 REVIEW_3 = "素晴らしいゲームです 3 of 10"
@@ -187,6 +188,18 @@ def test_a_column_that_serves_nothing_yet_is_a_conflict(own_searches: SearchServ
     answer = own_searches.search(q="a")
     assert answer.status == 409
     assert "Run `steam-assets init`" in answer.error
+    assert own_searches.search(q="a", in_="reviews").status == 409
+
+
+def test_a_column_that_is_only_being_filled_is_not_searched_though_it_is_named(
+    own_searches: SearchServer, tables: connection
+) -> None:
+    """A person at the terminal may; over HTTP it would have a stranger load a challenger's model."""
+    execute(tables, "UPDATE embedding_columns SET serving_run_id = NULL WHERE table_name = 'reviews'")
+    for question in ({"q": "a"}, {"like": "r1"}):
+        answer = own_searches.search(**question, in_=REVIEWS)
+        assert (answer.status, answer.error) == (409, f"{REVIEWS} serves no searches; `steam-assets status` says why.")
+    assert own_searches.search(q="a", k=1).json["results"][0]["column"] == str(APPLICATIONS)
 
 
 def test_the_columns_are_told_with_their_runs_and_rows(searches: SearchServer) -> None:
@@ -278,10 +291,16 @@ def test_the_log_has_no_word_of_what_people_search_for(
     caplog.set_level(logging.INFO, "steam_assets")
     assert searches.search(q=UNUSUAL, k=1).status == 200
     assert searches.search(q=UNUSUAL, k=0).status == 422
-    requests = [message for message in caplog.messages if "/api/search" in message]
+    requests = logged(caplog, "/api/search", 2)
     assert [line.split(",")[0] for line in requests] == ["GET /api/search 200", "GET /api/search 422"]
     assert UNUSUAL not in caplog.text
     assert UNUSUAL.split()[0] not in caplog.text
+
+
+def logged(caplog: pytest.LogCaptureFixture, words: str, lines: int) -> list[str]:
+    """The lines of the log with these words, as soon as there are so many: they are written after the answer."""
+    wait_for(lambda: sum(words in message for message in caplog.messages) >= lines, 10, f"the log says {words}")
+    return [message for message in caplog.messages if words in message]
 
 
 def test_a_path_cannot_write_lines_of_its_own_into_the_log(
@@ -290,7 +309,7 @@ def test_a_path_cannot_write_lines_of_its_own_into_the_log(
     """It is there as it came, and no longer than a line should be."""
     caplog.set_level(logging.INFO, "steam_assets")
     assert searches.get("/%0A[INFO]%20all%20is%20well" + "a" * 1_000).status == 404
-    (said,) = [message for message in caplog.messages if "all%20is%20well" in message]
+    (said,) = logged(caplog, "all%20is%20well", 1)
     assert "\n" not in said
     assert len(said) < 250
 

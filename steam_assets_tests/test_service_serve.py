@@ -140,10 +140,13 @@ def test_the_log_is_the_requests_and_no_longer_than_it_is_for() -> None:
     """It is closed with the service; what is said later does not go there."""
     import logging
 
-    logger = logging.getLogger("steam_assets.service")
+    logger, server = logging.getLogger("steam_assets.service"), logging.getLogger("uvicorn")
+    server.setLevel(logging.WARNING)
     with request_log(8000) as path:
+        assert server.level == logging.INFO
         logger.info("within")
     logger.info("after")
+    assert server.level == logging.WARNING
     said = path.read_text()
     assert "within" in said
     assert "after" not in said

@@ -16,7 +16,6 @@ from steam_assets.store.search import (
     compare_all,
     count_left_out,
     find_nearest,
-    has_iterative_scans,
     snapshot,
     stored_vector,
     why_exact,
@@ -127,14 +126,12 @@ def test_a_pgvector_without_iterative_scans_answers_filters_exactly(
 ) -> None:
     """0.7 has no setting for them, and would leave rows out."""
     add_index(conn, notes, run_id, DIMENSION)
-    assert has_iterative_scans(conn)
-    monkeypatch.setattr(search, "ITERATIVE_SINCE", (99, 0))
-    assert not has_iterative_scans(conn)
-    conn.rollback()
-    with snapshot(conn):
-        unfiltered = find_nearest(conn, notes, run_id, QUERY, 5)
-        set_here = fetch_inside(conn, "SELECT current_setting('hnsw.iterative_scan', TRUE)")
-    assert (unfiltered.how, set_here) == ("hnsw halfvec", "off")
+    for since, expected in (([0, 8], "relaxed_order"), ([99, 0], "off")):
+        monkeypatch.setattr(search, "ITERATIVE_SINCE", since)
+        with snapshot(conn):
+            unfiltered = find_nearest(conn, notes, run_id, QUERY, 5)
+            set_here = fetch_inside(conn, "SELECT current_setting('hnsw.iterative_scan', TRUE)")
+        assert (unfiltered.how, set_here) == ("hnsw halfvec", expected)
     assert nearest(conn, notes, run_id, 5, "t.id > '100'").how == "exact"
 
 

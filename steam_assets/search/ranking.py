@@ -12,7 +12,7 @@ from steam_assets.search.question import Question
 from steam_assets.store.filters import filter_condition
 from steam_assets.store.fulltext import with_words
 from steam_assets.store.search import Nearest, Neighbour, compare_all, find_nearest
-from steam_assets.store.search_rows import groups_of
+from steam_assets.store.search_rows import groups_of, has_groups
 from steam_assets.store.variants import ALL_ROWS
 
 FUSION_RANK = 60
@@ -54,13 +54,13 @@ def rank(
     """The rows of a run that answer, by their vectors and, in a hybrid search, by ``words``; ``without`` this id."""
     condition = ALL_ROWS if question.where is None else filter_condition(conn, column, question.where)
     find = partial(_find, conn, column, run_id, vector, question.exact, words, without, condition)
-    if question.per_group is None or groups_of(conn, column, []) is None:
+    if question.per_group is None or not has_groups(conn, column):
         found = find(question.k)
         return Ranking(found.rows[: question.k], found.how)
     rows = min(MOST_ROWS, ROWS_FOR_A_GROUP * question.k)
     while True:
         found = find(rows)
-        owners = groups_of(conn, column, [row.id for row in found.rows]) or {}
+        owners = groups_of(conn, column, [row.id for row in found.rows])
         grouped = group_rows(found.rows, owners, question.k, question.per_group)
         is_all = len(found.rows) < rows or rows == MOST_ROWS
         if is_all or len({row.group for row in grouped}) == question.k:

@@ -36,7 +36,8 @@ class Searcher:
     """Searches, each on a connection of its own from ``connect``, which it closes; a pool's gives itself back then.
 
     Any number of threads may use it, where the encoders that ``load`` gives bear that. ``timeout_s`` is what each
-    statement of a search may take; one that takes longer ends it with SearchTimeout.
+    statement of a search may take; one that takes longer ends it with SearchTimeout. ``only_serving`` is for strangers:
+    a column that serves nothing is not searched though it is named.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Searcher:
         load: Callable[[Model], QueryEncoder],
         columns: Sequence[TextColumn] = COLUMNS,
         timeout_s: float | None = None,
+        only_serving: bool = False,
     ) -> None:
         self._connect = connect
         self._columns = tuple(columns)
         # Of each column its model, and after a `promote` that of a moment ago.
         self._encoders = QueryEncoders(load, len(self._columns) + 1)
         self._timeout_s = timeout_s
+        self._only_serving = only_serving
         self._runs: dict[TextColumn, EmbeddingRun] = {}  # which searches read a moment ago
         self._left_out: dict[tuple[TextColumn, int], tuple[float, int | None]] = {}
 
@@ -192,7 +195,7 @@ class Searcher:
         began = time.perf_counter()
         try:
             with closing(self._connect()) as conn, snapshot(conn, self._timeout_s):
-                yield conn, run_to_search(conn, column), began
+                yield conn, self._run_to_search(conn, column), began
         except WrongFilter as error:
             raise SearchError(str(error)) from None
         except errors.QueryCanceled as error:
@@ -200,6 +203,14 @@ class Searcher:
                 f"The search of {column} was stopped: {error.diag.message_primary}. Build an index with "
                 f"`steam-assets index build {column}`, or let a filter leave fewer rows."
             ) from None
+
+    def _run_to_search(self, conn: connection, column: TextColumn) -> RunToSearch:
+        if not self._only_serving:
+            return run_to_search(conn, column)
+        run = column_runs(conn, column).serving if is_initialised(conn) else None
+        if run is None:
+            raise NothingServed(f"{column} serves no searches; `steam-assets status` says why.")
+        return RunToSearch(run)
 
 
 def _hit(row: RankedRow, found: FoundRow, words: Sequence[str]) -> Hit:

@@ -34,9 +34,10 @@ class SearchService:
         load: Callable[[Model], Encoder],
         columns: Sequence[TextColumn] = COLUMNS,
     ) -> None:
+        self._columns = tuple(columns)
         self._pool = ConnectionPool(address)
         self._load = shared_encoders(load, len(columns) + 1)
-        self._searcher = Searcher(self._pool.connect, self._load, columns, timeout_s=TIMEOUT_S)
+        self._searcher = Searcher(self._pool.connect, self._load, columns, timeout_s=TIMEOUT_S, only_serving=True)
         # A count takes seconds: it is not for a connection that searches wait for.
         self._counts = RowCounts(lambda: connect(address), columns)
 
@@ -100,8 +101,12 @@ class SearchService:
         self._pool.close()
 
     def _find(self, name: str) -> TextColumn:
+        """The column of this name; of a table with several the one that serves. Raises UnknownColumn."""
+        named = [c for c in self._columns if name.replace("/", ".") in (str(c), c.vector, c.qualified_table)]
+        if len(named) == 1:
+            return named[0]  # whether it serves, the search sees
         serving = self._searcher.serving()
-        found = [c for c in serving if name.replace("/", ".") in (str(c), c.vector, c.qualified_table)]
+        found = [column for column in named if column in serving]
         if len(found) == 1:
             return found[0]
         raise UnknownColumn(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from steam_assets.encoder.address import is_loopback
 from steam_assets.encoder.encoder import Encoder
 from steam_assets.encoder.models import Model
-from steam_assets.encoder.threads import use_few_threads
 from steam_assets.logs import LARGEST_BYTES, ROTATED_KEPT, formatter
 from steam_assets.ports import port_busy, url_of
 from steam_assets.settings import make_home
@@ -42,23 +41,10 @@ def serve(
             from steam_assets.service.app import create_app
             from steam_assets.service.search_service import SearchService
 
-            service = SearchService(address, with_few_threads(load))
+            service = SearchService(address, load)
             models = service.warm_up()
             say(f"Search is at {url_of(host, port)} with {', '.join(models)} - Ctrl-C stops it. Its log is {log}.")
             server_of(create_app(service, hosts_of(host))).run([listener])
-
-
-def with_few_threads(load: Callable[[Model], Encoder]) -> Callable[[Model], Encoder]:
-    """``load``, with which torch uses as few threads as the queries of every model that was loaded so far need."""
-    threads = 1
-
-    def load_and_settle(model: Model) -> Encoder:
-        nonlocal threads
-        encoder = load(model)
-        threads = use_few_threads(encoder, threads)
-        return encoder
-
-    return load_and_settle
 
 
 def server_of(app: "FastAPI") -> "uvicorn.Server":
@@ -101,15 +87,16 @@ def request_log(port: int) -> Iterator[Path]:
     path = make_home("logs") / f"serve-{port}.log"
     handler = RotatingFileHandler(path, maxBytes=LARGEST_BYTES, backupCount=ROTATED_KEPT, encoding="utf-8")
     handler.setFormatter(formatter())
-    loggers = (logger, logging.getLogger("uvicorn"))
-    for each in loggers:
+    levels = {each: each.level for each in (logger, logging.getLogger("uvicorn"))}
+    for each in levels:
         each.addHandler(handler)
         each.setLevel(logging.INFO)
     try:
         yield path
     finally:
-        for each in loggers:
+        for each, level in levels.items():
             each.removeHandler(handler)
+            each.setLevel(level)
         handler.close()
 
 

@@ -83,17 +83,27 @@ CREATE_RUN = """
 """
 
 
+GET_RUN = """
+    SELECT run_id, model_name, dimension, normalized, recipe, created_at
+    FROM public.embedding_runs
+    WHERE run_id = %s
+"""
+
+RUNS_OF_COLUMN = """
+    SELECT ours.run_id IS NOT DISTINCT FROM filled.target_run_id,
+           ours.run_id IS NOT DISTINCT FROM filled.serving_run_id,
+           ours.run_id, ours.model_name, ours.dimension, ours.normalized, ours.recipe, ours.created_at
+    FROM public.embedding_columns AS filled
+    JOIN public.embedding_runs AS ours ON ours.run_id IN (filled.target_run_id, filled.serving_run_id)
+    WHERE filled.table_name = %s
+      AND filled.vector_column = %s
+"""
+
+
 def get_run(conn: connection, run_id: int) -> EmbeddingRun:
     """The run of this id; raises SteamAssetsError when there is none."""
     with conn.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT run_id, model_name, dimension, normalized, recipe, created_at
-            FROM public.embedding_runs
-            WHERE run_id = %s
-            """,
-            (run_id,),
-        )
+        cursor.execute(GET_RUN, (run_id,))
         found = cursor.fetchone()
     if found is None:
         raise SteamAssetsError(f"There is no embedding run {run_id}. Run `steam-assets status` to see those in use.")
@@ -118,17 +128,13 @@ def add_note(conn: connection, run_id: int, note: str) -> None:
 
 def column_runs(conn: connection, column: TextColumn) -> ColumnRuns:
     """What a column is being filled with, and what searches read; both None before the first `init`."""
+    target = serving = None
     with conn.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT target_run_id, serving_run_id
-            FROM public.embedding_columns
-            WHERE table_name = %s AND vector_column = %s
-            """,
-            (column.qualified_table, column.vector),
-        )
-        target, serving = cursor.fetchone() or (None, None)
-    return ColumnRuns(*(None if run_id is None else get_run(conn, run_id) for run_id in (target, serving)))
+        cursor.execute(RUNS_OF_COLUMN, (column.qualified_table, column.vector))
+        for is_target, is_serving, *fields in cursor.fetchall():
+            run = EmbeddingRun(*fields)
+            target, serving = run if is_target else target, run if is_serving else serving
+    return ColumnRuns(target, serving)
 
 
 def set_target(conn: connection, column: TextColumn, run_id: int) -> None:

@@ -16,7 +16,7 @@ from steam_assets.store.states import estimated_rows, names
 from steam_assets.store.variants import ALL_ROWS, MAX_EF_SEARCH, SearchIndex, nearest_exactly, nearest_through
 from steam_assets.store.vector_indexes import exact_scan_notice
 
-ITERATIVE_SINCE = (0, 8)
+ITERATIVE_SINCE = [0, 8]
 """From this pgvector on an index goes on looking where a filter leaves fewer rows than were asked for."""
 MAX_SCAN_TUPLES = 20_000
 """pgvector's default: after so many rows of the graph, comparing every row that fits the filter is no worse."""
@@ -24,6 +24,17 @@ MANY_ROWS = 10_000
 """Comparing 5,858 vectors of 384 numbers took 0.15 s on two busy cores (2026-11); with more a person may wonder."""
 
 SETTINGS = "SELECT count(set_config(key, value, TRUE)) FROM jsonb_each_text(%s)"
+
+# An older pgvector does not know the settings of iterative scans, and refuses them.
+SETTINGS_OF_INDEX = """
+    SELECT is_iterative, count(set_config(key, value, TRUE))
+    FROM (
+        SELECT string_to_array(substring(extversion FROM '^[0-9]+[.][0-9]+'), '.')::int[] >= %(since)s AS is_iterative
+        FROM pg_extension
+        WHERE extname = 'vector') AS pgvector,
+        jsonb_each_text(%(always)s::jsonb || CASE WHEN is_iterative THEN %(iterative)s ELSE '{}' END::jsonb)
+    GROUP BY is_iterative
+"""
 
 LEFT_OUT = sql.SQL("""
     SELECT count(*)
@@ -63,12 +74,17 @@ def snapshot(conn: connection, timeout_s: float | None = None) -> Iterator[None]
 
     ``timeout_s`` is what each statement may take; without it, what the session allows. No transaction may be open.
     """
-    with conn, conn.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        # Compiling a plan (jit) takes longer than it saves: an index answers, or pgvector's own code compares the rows.
-        limits = {} if timeout_s is None else {"statement_timeout": f"{max(1, int(1_000 * timeout_s))}ms"}
-        cursor.execute(SETTINGS, (Json({"jit": "off", **limits}),))
-        yield
+    before = conn.isolation_level, conn.readonly
+    conn.set_session("REPEATABLE READ", readonly=True)  # said with BEGIN, not to the server here
+    try:
+        with conn, conn.cursor() as cursor:
+            # Compiling a plan (jit) takes longer than it saves: an index answers, or pgvector's own code compares rows.
+            limits = {} if timeout_s is None else {"statement_timeout": f"{max(1, int(1_000 * timeout_s))}ms"}
+            cursor.execute(SETTINGS, (Json({"jit": "off", **limits}),))
+            yield
+    finally:
+        if not conn.closed:
+            conn.isolation_level, conn.readonly = before
 
 
 def find_nearest(
@@ -120,15 +136,9 @@ def _through(
             return None
         projected = projection.project(query)
     candidates = index.candidates(k)
-    settings = {"hnsw.ef_search": str(index.least_ef_search(k))}
-    if has_iterative_scans(conn):
-        # Relaxed: the candidates are put in order by the stored vectors anyway.
-        settings["hnsw.iterative_scan"] = "relaxed_order"
-        settings["hnsw.max_scan_tuples"] = str(max(MAX_SCAN_TUPLES, 2 * candidates))
-    elif condition is not ALL_ROWS or candidates > MAX_EF_SEARCH:
+    is_iterative = _set_up_index(conn, index.least_ef_search(k), max(MAX_SCAN_TUPLES, 2 * candidates))
+    if not is_iterative and (condition is not ALL_ROWS or candidates > MAX_EF_SEARCH):
         return None
-    with conn.cursor() as cursor:
-        cursor.execute(SETTINGS, (Json(settings),))
     statement = nearest_through(index, column, run_id, query, k, condition, projected_query=projected)
     return _neighbours(conn, statement)
 
@@ -139,12 +149,16 @@ def _neighbours(conn: connection, statement: sql.Composed) -> list[Neighbour]:
         return [Neighbour(id_, cosine) for id_, cosine in cursor.fetchall() if cosine is not None]
 
 
-def has_iterative_scans(conn: connection) -> bool:
-    """Whether this database's pgvector can go on where a filter has left too few rows."""
+def _set_up_index(conn: connection, ef_search: int, max_scan_tuples: int) -> bool:
+    """The settings of a search through an index, for this transaction; whether pgvector goes on after a filter."""
+    # Relaxed: the candidates are put in order by the stored vectors anyway.
+    iterative = {"hnsw.iterative_scan": "relaxed_order", "hnsw.max_scan_tuples": str(max_scan_tuples)}
+    always = {"hnsw.ef_search": str(ef_search)}
     with conn.cursor() as cursor:
-        cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-        (version,) = cursor.fetchone() or ("0",)
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= ITERATIVE_SINCE
+        values = {"since": ITERATIVE_SINCE, "always": Json(always), "iterative": Json(iterative)}
+        cursor.execute(SETTINGS_OF_INDEX, values)
+        is_iterative, _ = cursor.fetchone() or (False, 0)
+    return bool(is_iterative)
 
 
 def why_exact(conn: connection, column: TextColumn, run_id: int) -> str | None:

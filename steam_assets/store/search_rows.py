@@ -69,14 +69,18 @@ def read_rows(conn: connection, column: TextColumn, ids: Sequence[str]) -> dict[
         return {id_: FoundRow(text or "", *rest) for id_, text, *rest in cursor.fetchall()}
 
 
-def groups_of(conn: connection, column: TextColumn, ids: Sequence[str]) -> dict[str, str] | None:
-    """The game that each row belongs to; None for a table whose rows belong to none, or none that may be read."""
+def has_groups(conn: connection, column: TextColumn) -> bool:
+    """Whether rows of this table belong to a game, which this user may read."""
     known = GROUPS.get((column.schema, column.table))
-    if known is None or unreadable(conn, known.needs):
-        return None
+    return known is not None and not unreadable(conn, known.needs)
+
+
+def groups_of(conn: connection, column: TextColumn, ids: Sequence[str]) -> dict[str, str]:
+    """The game that each row belongs to, of a table that has groups."""
     if not ids:
         return {}
-    statement = GROUPS_OF_ROWS.format(**names(column), group=known.expression, ids=_literals(column, ids))
+    group = GROUPS[column.schema, column.table].expression
+    statement = GROUPS_OF_ROWS.format(**names(column), group=group, ids=_literals(column, ids))
     with conn.cursor() as cursor:
         cursor.execute(statement)
         return dict(cursor.fetchall())

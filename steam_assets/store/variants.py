@@ -123,9 +123,11 @@ THROUGH_INDEX = sql.SQL("""
         LIMIT {candidates}
     )
     SELECT id::text,
-           1 - (vector <=> {query}) AS cosine
-    FROM near
-    ORDER BY vector <=> {query}, id
+           1 - distance AS cosine
+    FROM (
+        SELECT id, vector <=> {query} AS distance
+        FROM near) AS compared
+    ORDER BY distance, id
     LIMIT {k}
 """)
 
@@ -183,5 +185,6 @@ def nearest_through(
 
 def vector_literal(numbers: Sequence[float]) -> sql.Composed:
     """A vector of SQL with these numbers; its type says how many they are, as the index's expression does."""
-    text = "[" + ",".join(map(repr, map(float, numbers))) + "]"
-    return sql.SQL("{}::vector({})").format(sql.Literal(text), sql.Literal(len(numbers)))
+    # Nine digits are all of a float32, and half of what repr has; one formatting takes a fifth of one for each number.
+    text = ",".join(["%.9g"] * len(numbers)) % tuple(numbers)
+    return sql.SQL("{}::vector({})").format(sql.Literal(f"[{text}]"), sql.Literal(len(numbers)))
