@@ -6,7 +6,7 @@ from psycopg2.extensions import connection
 
 from steam_assets.columns import TextColumn
 from steam_assets.errors import SteamAssetsError
-from steam_assets.store.export_rows import VectorCounts, count_vectors, read_vectors
+from steam_assets.store.export_rows import VectorCounts, read_vectors, vector_counts
 from steam_assets_tests.rows import (
     DIMENSION,
     ODD_IDS,
@@ -55,8 +55,8 @@ def test_a_few_rows_of_a_run_are_found_between_many_of_another(
     execute(conn, "UPDATE numbered SET embedding_run_id = %(run)s WHERE id IN (20, 49)", run=second)
     execute(conn, "UPDATE numbered SET body_vector = NULL WHERE id < 5")
     assert [page.ids for page in read_vectors(conn, numbered, second, DIMENSION)] == [[20], [49]]
-    assert count_vectors(conn, numbered, second) == VectorCounts(2, 43, 5)
-    assert count_vectors(conn, numbered, first) == VectorCounts(43, 2, 5)
+    assert vector_counts(conn, numbered, second) == VectorCounts(2, 43, 5)
+    assert vector_counts(conn, numbered, first) == VectorCounts(43, 2, 5)
 
 
 def test_a_vector_of_another_dimension_than_its_run_is_named(conn: connection, numbered: TextColumn) -> None:

@@ -27,7 +27,7 @@ from steam_assets.exports.manifest import (
 )
 from steam_assets.exports.npy import NpyFiles
 from steam_assets.exports.parquet import ParquetFiles
-from steam_assets.store.export_rows import NUMBER_BYTES, VectorPage, count_vectors, read_vectors
+from steam_assets.store.export_rows import NUMBER_BYTES, VectorPage, read_vectors, vector_counts
 from steam_assets.store.runs import EmbeddingRun
 
 PART_BYTES = 128 << 20
@@ -100,7 +100,7 @@ def export_column(
     they cannot be written, and where they are another run's.
     """
     began = time.monotonic()
-    counts = count_vectors(conn, column, run.run_id)
+    counts = vector_counts(conn, column, run.run_id)
     if not counts.of_run:
         raise SteamAssetsError(f"{column} has no vector of run {run.run_id} ({run.model_name}): nothing was written.")
     try:
@@ -116,7 +116,7 @@ def export_column(
             f"{directory} cannot be written: {error.strerror or error}. Whole parts are kept: when that is mended, "
             "go on with --resume."
         ) from None
-    counts = count_vectors(conn, column, run.run_id)
+    counts = vector_counts(conn, column, run.run_id)
     return ExportReport(
         *(str(column), file_format, run.run_id, run.model_name, manifest.rows, kept),
         *(counts.others, counts.without, max(0, counts.of_run - manifest.rows), manifest.bytes),

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 
+from steam_assets.indexes.recall import RECALL
 from steam_assets.plots import figure, png
 from steam_assets.store.variant_records import EXACT, VariantFigures
 
 
 def plot_variants(title: str, figures: Sequence[VariantFigures]) -> bytes:
-    """A PNG: recall@10 over p95 latency, a line for a variant and a point for each ef_search; beside it the sizes."""
+    """A PNG: recall@10 over p95 latency, a line for a variant and a point for each ef_search; beside it the sizes.
+
+    ef_search stands at the points, up to the first that finds enough: those beyond it lie at the same height.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     variants = list(dict.fromkeys(row.variant for row in figures if row.variant != EXACT))
@@ -17,7 +21,8 @@ def plot_variants(title: str, figures: Sequence[VariantFigures]) -> bytes:
         for variant in variants:
             rows = [row for row in figures if row.variant == variant]
             speed.plot([row.ms_p95 for row in rows], [row.recall_10 for row in rows], marker="o", label=variant)
-            for row in rows:
+            enough = next((n for n, row in enumerate(rows) if row.recall_10 >= RECALL), len(rows))
+            for row in rows[: enough + 1]:
                 speed.annotate(
                     str(row.ef_search),
                     (row.ms_p95, row.recall_10),

@@ -79,7 +79,7 @@ class VectorCounts:
     without: int
 
 
-def count_vectors(conn: connection, column: TextColumn, run_id: int) -> VectorCounts:
+def vector_counts(conn: connection, column: TextColumn, run_id: int) -> VectorCounts:
     """How many rows an export of this run holds, and how many it leaves out."""
     with conn.cursor() as cur:
         cur.execute(COUNT.format(**_names(column, run_id)))

@@ -187,19 +187,31 @@ def ask(url: str, clients: int, queries: Sequence[str], exact: bool) -> tuple[li
 
 
 def http_rows(environment: dict[str, str], corpus: Corpus, queries: int) -> list[ServeRow]:
-    """Through the index and without it, one client and several, in the same process of the service."""
+    """Through the index and without it, one client and several, in a service with its own choice of a backend.
+
+    Then through the index in one with torch, which is what there is without the extra.
+    """
     shapes = [(clients, exact) for exact in (False, True) for clients in (1, CLIENTS)]
-    texts = iter(queries_of(corpus, sum(clients * queries for clients, _ in shapes) + WARM_UP))
     rows = []
     with running_serve(environment) as url:
-        ask(url, 1, [next(texts) for _ in range(WARM_UP)], exact=True)
-        for clients, exact in shapes:
-            own = [next(texts) for _ in range(clients * queries)]
-            name = f"ours over HTTP, {clients} clients, {'every row compared' if exact else 'through the index'}"
-            rows.append(summary(name, clients, *ask(url, clients, own, exact)))
+        rows += asked_rows(url, "ours over HTTP", shapes, corpus, queries)
         asked = [run(command("search", "trains", "--url", url, "--in", COLUMN), environment) for _ in range(COMMANDS)]
         rows.append(summary("ours as a command through a running serve", 0, asked, sum(asked)))
+    with running_serve(environment | {"STEAM_ASSETS_BACKEND": "torch"}) as url:
+        rows += asked_rows(url, "ours over HTTP with torch", shapes[:2], corpus, queries)
     return rows
+
+
+def asked_rows(
+    url: str, name: str, shapes: Sequence[tuple[int, bool]], corpus: Corpus, queries: int
+) -> Iterator[ServeRow]:
+    """So many clients, with every row compared or not, one after the other in a service that is warm."""
+    texts = iter(queries_of(corpus, sum(clients * queries for clients, _ in shapes) + WARM_UP))
+    ask(url, 1, [next(texts) for _ in range(WARM_UP)], exact=True)
+    for clients, exact in shapes:
+        own = [next(texts) for _ in range(clients * queries)]
+        how = "every row compared" if exact else "through the index"
+        yield summary(f"{name}, {clients} clients, {how}", clients, *ask(url, clients, own, exact))
 
 
 def command_rows(environment: dict[str, str]) -> list[ServeRow]:
