@@ -13,8 +13,11 @@ UMAP_MISSING = pytest.mark.skipif(not umap_is_installed(), reason="umap-learn is
 
 @pytest.mark.slow
 @UMAP_MISSING
-def test_each_size_is_drawn_the_smallest_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_size_is_drawn_the_smallest_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the seconds of each part, and a page that has its rows."""
+    monkeypatch.setattr(embedding_maps, "FIRST", 20)
     path = tmp_path / "maps.json"
     embedding_maps.main(["--rows", "300", "100", "--json", str(path)])
     found = json.loads(path.read_text())

@@ -192,7 +192,7 @@ def http_rows(environment: dict[str, str], corpus: Corpus, queries: int) -> list
     Then through the index in one with torch, which is what there is without the extra.
     """
     shapes = [(clients, exact) for exact in (False, True) for clients in (1, CLIENTS)]
-    rows = []
+    rows: list[ServeRow] = []
     with running_serve(environment) as url:
         rows += asked_rows(url, "ours over HTTP", shapes, corpus, queries)
         asked = [run(command("search", "trains", "--url", url, "--in", COLUMN), environment) for _ in range(COMMANDS)]
