@@ -25,4 +25,4 @@ def test_each_size_is_drawn_the_smallest_first(
     for row in found["rows"]:
         assert all(row[part] > 0 for part in ("umap_s", "pca_s", "clusters_s", "page_s", "picture_s"))
     assert found["rows"][0]["page_bytes"] < found["rows"][1]["page_bytes"]
-    assert "| 300 |" in capsys.readouterr().out
+    assert "|  300 |" in capsys.readouterr().out
