@@ -35,9 +35,12 @@ def points(*recalls: float) -> MeasuredRecall:
     return MeasuredRecall(10, 200, 0.99, found, None)
 
 
-def test_the_least_ef_search_that_finds_enough_is_chosen() -> None:
-    """Latency grows with it; where none finds enough, the best."""
-    assert points(0.9, 0.991, 0.999).chosen.ef_search == 40
+def test_the_least_ef_search_that_surely_finds_enough_is_chosen() -> None:
+    """Latency grows with it; 0.99 of 2,000 places may be luck, 0.995 is not. Where none finds enough, the best."""
+    assert points(0.9, 0.995, 0.999).chosen.ef_search == 40
+    assert points(0.9, 0.991, 0.999).chosen.ef_search == 60
+    assert points(0.9, 0.99, 0.991).chosen.ef_search == 60
+    assert points(1.0, 1.0).chosen.ef_search == 20
     assert points(0.9, 0.97, 0.98).chosen.ef_search == 60
     assert points(0.9, 0.98, 0.98).chosen.ef_search == 40
 

@@ -1,5 +1,6 @@
 """How many of the nearest rows an index finds, at what ef_search, and how fast: rows of the column are the queries."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class RecallPoint:
 
 @dataclass(frozen=True)
 class MeasuredRecall:
-    """Recall@``k`` over ef_search, ascending, and the one searches get: the least that reaches the recall ``asked``.
+    """Recall@``k`` over ef_search, ascending, and the one searches get: the least that surely has the recall ``asked``.
 
     ``other_index`` is one that the server prefers to ours, where there is such a one.
     """
@@ -49,9 +50,13 @@ class MeasuredRecall:
 
     @property
     def chosen(self) -> RecallPoint:
-        """The least ef_search that reaches the recall; the best there is where none does."""
-        enough = [point for point in self.points if point.recall >= self.asked]
-        return enough[0] if enough else max(self.points, key=lambda point: point.recall)
+        """The least ef_search found two standard errors above the recall asked; the best there is where none is.
+
+        A sample that just reaches it says little: of one with 0.9900, searches for texts lost 0.007 of MRR@10.
+        """
+        places = max(1, self.k * self.queries)
+        sure = [p for p in self.points if p.recall - 2 * math.sqrt(p.recall * (1 - p.recall) / places) >= self.asked]
+        return sure[0] if sure else max(self.points, key=lambda point: point.recall)
 
 
 def recall_asked(asked: float | None = None) -> float:
