@@ -8,11 +8,9 @@ import pytest
 from steam_assets.pictures.layout import umap_is_installed
 from steam_assets_tests.benchmarks import embedding_maps
 
-UMAP_MISSING = pytest.mark.skipif(not umap_is_installed(), reason="umap-learn is not installed: it is an extra")
-
 
 @pytest.mark.slow
-@UMAP_MISSING
+@pytest.mark.skipif(not umap_is_installed(), reason="umap-learn is not installed: it is an extra")
 def test_each_size_is_drawn_the_smallest_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,8 +90,8 @@ GET_RUN = """
 """
 
 RUNS_OF_COLUMN = """
-    SELECT ours.run_id IS NOT DISTINCT FROM filled.target_run_id,
-           ours.run_id IS NOT DISTINCT FROM filled.serving_run_id,
+    SELECT ours.run_id = filled.target_run_id,
+           ours.run_id = filled.serving_run_id,
            ours.run_id, ours.model_name, ours.dimension, ours.normalized, ours.recipe, ours.created_at
     FROM public.embedding_columns AS filled
     JOIN public.embedding_runs AS ours ON ours.run_id IN (filled.target_run_id, filled.serving_run_id)

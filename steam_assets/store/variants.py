@@ -185,6 +185,6 @@ def nearest_through(
 
 def vector_literal(numbers: Sequence[float]) -> sql.Composed:
     """A vector of SQL with these numbers; its type says how many they are, as the index's expression does."""
-    # Nine digits are all of a float32, and half of what repr has; one formatting takes a fifth of one for each number.
+    # Nine digits are all of a float32, and half of what repr has; one formatting takes a third of the time.
     text = ",".join(["%.9g"] * len(numbers)) % tuple(numbers)
     return sql.SQL("{}::vector({})").format(sql.Literal(f"[{text}]"), sql.Literal(len(numbers)))
